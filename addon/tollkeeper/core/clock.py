@@ -1,0 +1,25 @@
+"""Time: integer microseconds since the epoch, UTC. A stage that needs the time is given it."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+type Clock = Callable[[], int]
+"""Returns the present as UTC microseconds since the epoch."""
+
+US_PER_SECOND = 1_000_000
+
+
+def system_clock() -> int:
+    """The wall clock of this machine, UTC microseconds."""
+    return time.time_ns() // 1_000
+
+
+def to_datetime(at: int) -> datetime:
+    """UTC microseconds as an aware datetime."""
+    return datetime.fromtimestamp(at // US_PER_SECOND, UTC).replace(microsecond=at % US_PER_SECOND)
+
+
+def from_datetime(moment: datetime) -> int:
+    """An aware datetime as UTC microseconds."""
+    return int(moment.timestamp()) * US_PER_SECOND + moment.microsecond

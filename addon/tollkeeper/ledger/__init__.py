@@ -1,0 +1,1 @@
+"""The append-only store: hold, settle, void, expire. The only room that speaks SQL."""

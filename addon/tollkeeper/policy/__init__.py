@@ -1,0 +1,1 @@
+"""The policy document, its windows and budgets, and what it decides. Pure."""

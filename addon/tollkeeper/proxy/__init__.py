@@ -1,0 +1,1 @@
+"""mitmproxy events to stages and back. The only room that imports mitmproxy."""
