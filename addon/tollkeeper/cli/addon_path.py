@@ -2,7 +2,7 @@
 
 import click
 
-from ..core.resources import package_folder
+from tollkeeper.core.resources import package_folder
 
 
 @click.command()

@@ -5,8 +5,8 @@ import sys
 
 import click
 
-from .. import __version__
-from ..core.errors import TollkeeperError
+from tollkeeper import __version__
+from tollkeeper.core.errors import TollkeeperError
 
 VERBS = {
     "run": "run",
