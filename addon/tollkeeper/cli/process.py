@@ -1,0 +1,101 @@
+"""Starting and finding proxy processes, for ``run``, ``start``, ``stop`` and ``status``."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tollkeeper.core.errors import GateError
+from tollkeeper.core.paths import home
+from tollkeeper.proxy.settings import Settings
+
+START_SECONDS = 30.0
+POLL_SECONDS = 0.02
+
+
+def read_state(path: Path | None = None) -> dict[str, Any] | None:
+    """What a running proxy wrote of itself, None when there is none or its process is gone."""
+    path = path or home().state
+    try:
+        state = json.loads(path.read_text())
+        os.kill(int(state["pid"]), 0)
+    except PermissionError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return dict(state)
+
+
+def ask_status(state: dict[str, Any]) -> dict[str, Any] | None:
+    """The counters of a running proxy, from its own port; None when it does not answer within 2 s."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        url = f"http://{_bracketed(state['host'])}:{state['port']}/status"
+        request = urllib.request.Request(url, headers=_credential_header(state))  # noqa: S310 — our own loopback port
+        with opener.open(request, timeout=2) as answer:
+            return dict(json.load(answer))
+    except (OSError, ValueError):
+        return None
+
+
+def _credential_header(state: dict[str, Any]) -> dict[str, str]:
+    if not state.get("proxy_user"):
+        return {}
+    import base64  # noqa: PLC0415
+
+    pair = f"{state['proxy_user']}:{state['proxy_password']}".encode()
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(pair).decode()}
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def proxy_url(state: dict[str, Any]) -> str:
+    """What goes into HTTPS_PROXY, with the password where one is asked for."""
+    password = f"{state['proxy_user']}:{state['proxy_password']}@" if state.get("proxy_user") else ""
+    return f"http://{password}{_bracketed(state['host'])}:{state['port']}"
+
+
+def spawn(settings: Settings, *, log: Path | None) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+    """Start a proxy process and wait until it serves. ``log``: where its narration goes, None for our own stderr.
+
+    Raises ``GateError`` when it ends or does not serve within 30 s, with what it said last.
+    """
+    settings.state_path.unlink(missing_ok=True)
+    error_output: Any = None
+    if log is not None:
+        error_output = os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tollkeeper.proxy"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=error_output,
+        start_new_session=True,
+    )
+    if log is not None:
+        error_output.close()
+    assert process.stdin is not None  # noqa: S101 — asked for above
+    process.stdin.write(settings.to_json().encode())
+    process.stdin.close()
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise GateError(f"the proxy ended while starting (exit code {process.returncode}){_last_words(log)}")
+        state = read_state(settings.state_path)
+        if state is not None and state["pid"] == process.pid:
+            return process, state
+        time.sleep(POLL_SECONDS)
+    process.kill()
+    raise GateError(f"the proxy did not serve within {START_SECONDS:.0f} s{_last_words(log)}")
+
+
+def _last_words(log: Path | None) -> str:
+    if log is None or not log.exists():
+        return ""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return f": {lines[-1].removeprefix('tollkeeper: ')}" if lines else ""

@@ -1,0 +1,129 @@
+"""``tollkeeper run -- CMD…``: one command, metered, nothing else on the machine touched."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from tollkeeper.core.clock import system_clock
+from tollkeeper.core.errors import TollkeeperError
+from tollkeeper.core.ids import new_id
+from tollkeeper.core.paths import home
+from tollkeeper.gate.access import new_credential
+from tollkeeper.gate.environment import client_environment
+from tollkeeper.proxy.settings import Settings
+
+from .process import proxy_url, spawn
+
+OWN_FAILURE, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+"""Exit codes of a launcher, as ``env`` and ``docker run`` use them; every other code is the child's."""
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--policy", type=click.Path(exists=True, dir_okay=False), help="Policy document for this run.")
+@click.option("--project", help="Name to record [default: the git repository's folder].")
+@click.option("--quiet", "-q", is_flag=True, help="No narration, no summary.")
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(policy: str | None, project: str | None, quiet: bool, arguments: tuple[str, ...]) -> None:
+    """Run a command with its AI calls metered. Ends with the command's exit code and a summary on stderr.
+
+    \b
+    tollkeeper run -- claude
+    tollkeeper run -- python agent.py
+    """
+    if os.environ.get("TOLLKEEPER_ACTIVE") and not quiet:
+        click.echo("tollkeeper: already inside a metered run; this one stacks on top of it", err=True)
+    started_at = system_clock()
+    session = new_id(started_at)
+    try:
+        code = _run(arguments, policy or "", _project(project), session, quiet=quiet)
+    except TollkeeperError as error:
+        click.echo(f"tollkeeper: {error}", err=True)
+        sys.exit(OWN_FAILURE)
+    if not quiet:
+        _summarise(session)
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str], policy: str, project: str, session: str, *, quiet: bool) -> int:
+    own = home()
+    own.make()
+    with tempfile.TemporaryDirectory(prefix="run-", dir=own.root) as folder:
+        settings = Settings(
+            port=0,
+            policy=policy,
+            state=str(Path(folder) / "proxy.json"),
+            project=project,
+            session=session,
+            credentials=dict([new_credential()]),
+            parent=os.getpid(),
+        )
+        proxy, state = spawn(settings, log=own.log)
+        try:
+            if not quiet:
+                mode = "nothing is blocked" if state["mode"] == "observe" else "budgets are enforced"
+                click.echo(f"tollkeeper: metering AI calls on {state['host']}:{state['port']} ({mode})", err=True)
+            environment = client_environment(proxy_url(state), own.ca / "bundle.pem", _root_certificate(own.ca), os.environ)
+            return _run_child(arguments, environment)
+        finally:
+            proxy.send_signal(signal.SIGTERM)
+            try:
+                proxy.wait(timeout=settings.drain_seconds + 10)
+            except subprocess.TimeoutExpired:
+                proxy.kill()
+                proxy.wait()
+
+
+def _root_certificate(folder: Path) -> Path:
+    from tollkeeper.gate.ca import ROOT_CERTIFICATE  # noqa: PLC0415 — cryptography is slow to import
+
+    return folder / ROOT_CERTIFICATE
+
+
+def _run_child(arguments: Sequence[str], environment: dict[str, str]) -> int:
+    """Run the command with our signals passed on; its exit code, 128 + n when signal n ended it."""
+    try:
+        child = subprocess.Popen(list(arguments), env=environment)
+    except FileNotFoundError:
+        click.echo(f"tollkeeper: {arguments[0]}: command not found", err=True)
+        return NOT_FOUND
+    except OSError as error:
+        click.echo(f"tollkeeper: {arguments[0]}: {error.strerror}", err=True)
+        return NOT_EXECUTABLE
+
+    def pass_on(number: int, _frame: object) -> None:
+        child.send_signal(number)
+
+    # Ctrl-C reaches the child from the terminal itself; we only must outlive it to settle and report.
+    previous = {signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        previous[number] = signal.signal(number, pass_on)
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return 128 - code if code < 0 else code
+
+
+def _project(named: str | None) -> str:
+    """The project's name: as said, else the folder of the git repository we are in, else empty."""
+    if named is not None:
+        return named
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / ".git").exists():
+            return folder.name
+    return ""
+
+
+def _summarise(session: str) -> None:
+    from tollkeeper.report.summary import summary_lines  # noqa: PLC0415
+
+    for line in summary_lines(home().ledger, session=session):
+        click.echo(f"tollkeeper: {line}", err=True)

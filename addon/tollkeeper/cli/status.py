@@ -1,0 +1,56 @@
+"""``tollkeeper status``: is it running, what has it seen, what has it not."""
+
+import json
+import time
+from typing import Any
+
+import click
+
+from tollkeeper.core.paths import home
+
+from .process import ask_status, proxy_url, read_state
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(as_json: bool) -> None:
+    """Show the running proxy: port, mode, calls, refusals, and what it could not meter. Exit 3 when it is not running."""
+    state = read_state()
+    if state is None:
+        click.echo(json.dumps({"running": False}) if as_json else "not running; start it with `tollkeeper start`")
+        raise SystemExit(3)
+    live = ask_status(state)
+    public = {key: value for key, value in {**state, **(live or {})}.items() if not key.startswith("proxy_")}
+    if as_json:
+        click.echo(json.dumps({"running": True, "answers": live is not None, **public}))
+        return
+    for line in lines(public, answers=live is not None, url=proxy_url({**state, "proxy_user": ""})):
+        click.echo(line)
+
+
+def lines(state: dict[str, Any], *, answers: bool, url: str) -> list[str]:
+    """The status for people, most important first."""
+    up_s = max(0, int(time.time()) - state["started_at"] // 1_000_000)
+    shown = [
+        f"metering on {url} · {state['mode']} · up {_duration(up_s)} · pid {state['pid']}",
+        f"calls {state['calls']} · in flight {state['inflight']} · refused {state['refused']} · "
+        f"rewritten {state['rewritten']} · unmetered {state['unmetered']} · tunnelled {state['tunnelled']}",
+    ]
+    if not answers:
+        shown.append("! it does not answer on its port; see the log, or `tollkeeper stop` and start it again")
+    if state["faults"] or state["ledger_errors"]:
+        shown.append(f"! faults {state['faults']}, ledger errors {state['ledger_errors']}; last: {state['last_fault']}")
+    for host, count in sorted(state["untrusting_hosts"].items(), key=lambda item: -item[1])[:5]:
+        shown.append(f"! {count} TLS handshakes for {host} broke off: a client may not trust our CA; use `tollkeeper run`")
+    shown.append(f"policy {state['policy'] or 'built in: observe everything'}")
+    shown.append(f"ledger {state['ledger']}")
+    shown.append(f"undo everything: tollkeeper stop && rm -r {home().root}")
+    return shown
+
+
+def _duration(seconds: int) -> str:
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"

@@ -1,0 +1,63 @@
+"""Which headers must never reach a provider, and which values must never reach anyone."""
+
+from collections.abc import Iterable
+
+SECRET_HEADERS = frozenset(
+    {
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"cf-access-jwt-assertion",
+        b"cf-access-token",
+        b"cf-access-client-id",
+        b"cf-access-client-secret",
+        b"cf-access-authenticated-user-email",
+        b"forwarded",
+        b"via",
+    }
+)
+"""Identity and proxy headers, removed on every path (the list of Cloudflare Access credentials: its service-token docs)."""
+
+OWN_PREFIXES = (b"x-tollkeeper-", b"x-forwarded-")
+
+ACCESS_COOKIES = (b"cf_authorization=", b"cf_appsession=", b"cf_binding=")
+
+MAX_HEADER_BYTES = 65_536
+
+type Fields = tuple[tuple[bytes, bytes], ...]
+
+
+def strip(fields: Fields) -> Fields:
+    """The header fields a provider may see: identity, proxy and our own headers are gone, Access cookies cut out."""
+    kept = []
+    for name, value in fields:
+        lowered = name.lower()
+        if lowered in SECRET_HEADERS or lowered.startswith(OWN_PREFIXES):
+            continue
+        if lowered == b"cookie" and any(cookie in value.lower() for cookie in ACCESS_COOKIES):
+            remaining = _without_access_cookies(value)
+            if remaining:
+                kept.append((name, remaining))
+            continue
+        kept.append((name, value))
+    return tuple(kept)
+
+
+def _without_access_cookies(value: bytes) -> bytes:
+    parts = (part.strip() for part in value.split(b";"))
+    return b"; ".join(part for part in parts if not part.lower().startswith(ACCESS_COOKIES))
+
+
+def fault(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Why these headers are refused, or None.
+
+    mitmproxy passes CR and NUL inside a value upstream verbatim and has no bound on the size of a header block, both measured on
+    12.2.3; either lets one request be read as two.
+    """
+    total = 0
+    for name, value in fields:
+        total += len(name) + len(value)
+        if b"\r" in value or b"\n" in value or b"\0" in value:
+            return f"header {name[:64].decode('ascii', 'replace')!r} holds a control character"
+    if total > MAX_HEADER_BYTES:
+        return f"headers of {total} bytes, more than the {MAX_HEADER_BYTES} allowed"
+    return None

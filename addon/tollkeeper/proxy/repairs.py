@@ -1,0 +1,94 @@
+"""Repairs of mitmproxy's HTTP/1 core that no hook can make, applied once and only to the version they were read in.
+
+1. Response trailers raise ``NotImplementedError`` and the client hangs (mitmproxy #2474): trailers are dropped, the message ends.
+2. An informational answer (100, 103) is taken for the final one and the client hangs (#2229): it is skipped.
+3. An unreachable provider is answered with HTML, which SDKs print: JSON in a shape that the Anthropic and OpenAI SDKs both read.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import h11
+from mitmproxy import http, version
+from mitmproxy.net.http import http1
+from mitmproxy.proxy import events
+from mitmproxy.proxy.layers.http import _http1
+
+logger = logging.getLogger(__name__)
+
+READ_IN = ("12.2.",)
+
+_applied = False
+
+
+class _TrailerlessReader:
+    """Wraps a body reader of h11: the end of a message never carries headers."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __call__(self, buffer: Any) -> Any:
+        return self._without_trailers(self._inner(buffer))
+
+    def read_eof(self) -> Any:
+        return self._without_trailers(self._inner.read_eof())
+
+    @staticmethod
+    def _without_trailers(event: Any) -> Any:
+        if isinstance(event, h11.EndOfMessage) and event.headers:
+            return h11.EndOfMessage()
+        return event
+
+
+def skip_informational(head: bytes) -> int:
+    """How many bytes of ``head`` are complete informational answers (1xx but 101) in front of the final one."""
+    skipped = 0
+    while True:
+        rest = head[skipped : skipped + 12]
+        is_informational = len(rest) == 12 and rest.startswith(b"HTTP/1.") and rest[9:10] == b"1" and rest[9:12] != b"101"
+        end = head.find(b"\r\n\r\n", skipped)
+        if not is_informational or end < 0:
+            return skipped
+        skipped = end + 4
+
+
+def json_error(status: int, message: str = "") -> bytes:
+    """A complete HTTP answer for an error of the proxy itself, read by SDKs of either family."""
+    text = f"Tollkeeper could not reach the provider: {message}" if status == 502 else f"Tollkeeper: {message}"
+    error = {"type": "api_error", "message": text, "code": None, "param": None}
+    body = json.dumps({"type": "error", "error": error}).encode()
+    answer = http.Response.make(
+        status, body, http.Headers(Server="tollkeeper", Connection="close", Content_Type="application/json")
+    )
+    return http1.assemble_response(answer)
+
+
+def apply() -> bool:
+    """Patch the loaded mitmproxy. False, with a warning, when its version is not one these repairs were read in."""
+    global _applied  # noqa: PLW0603 — a patch of a module is global by nature
+    if _applied:
+        return True
+    if not version.VERSION.startswith(READ_IN):
+        logger.warning("mitmproxy %s is not a version these repairs know; trailers and 1xx answers may hang", version.VERSION)
+        return False
+    make_body_reader = _http1.make_body_reader
+    read_headers = _http1.Http1Client.read_headers
+
+    def make_trailerless_reader(expected_size: int | None) -> Any:
+        reader = make_body_reader(expected_size)
+        return _TrailerlessReader(reader) if expected_size is None else reader
+
+    def read_final_headers(self: Any, event: Any) -> Iterator[Any]:
+        if isinstance(event, events.DataReceived):
+            self.buf.maybe_extract_at_most(skip_informational(bytes(self.buf)))
+        yield from read_headers(self, event)
+
+    _http1.make_body_reader = make_trailerless_reader
+    _http1.Http1Client.read_headers = read_final_headers  # type: ignore[assignment, method-assign]
+    _http1.make_error_response = json_error
+    _applied = True
+    return True

@@ -1,0 +1,189 @@
+"""The proxy process: CA, stages, mitmproxy's ``Master`` with four core addons and ours, until a signal; then a clean drain."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mitmproxy import options
+from mitmproxy.addons import core, errorcheck, next_layer, proxyserver, tlsconfig
+
+from tollkeeper import __version__
+from tollkeeper.core.call import Attribution
+from tollkeeper.core.clock import system_clock
+from tollkeeper.core.errors import GateError
+from tollkeeper.gate.access import check_listener
+from tollkeeper.gate.bundle import upstream_bundle, write_bundle
+from tollkeeper.gate.ca import Authority, ensure_ca
+
+from . import repairs
+from .dispatch import SidecarMaster
+from .door import Door
+from .hooks import Hooks
+from .options import LOCKED, OptionsGuard, weakened
+from .resolve import VARIABLE, parse_pins
+from .settings import Settings
+from .stages import Stages, open_stages
+
+logger = logging.getLogger("tollkeeper")
+
+BUNDLE = "bundle.pem"
+UPSTREAM_BUNDLE = "upstream.pem"
+
+
+def prepare_trust(settings: Settings, stages: Stages) -> Authority:
+    """Make or check the CA, and write the two bundles: what clients trust, and what we trust upstream."""
+    folder = settings.home.ca
+    authority = ensure_ca(folder, stages.hosts.permitted_names(), system_clock())
+    if authority.renewed:
+        logger.warning("the CA was made anew: %s; restart clients that have loaded the old one", authority.renewed)
+    write_bundle(folder / BUNDLE, authority.root_certificate)
+    upstream_bundle(folder / UPSTREAM_BUNDLE)
+    return authority
+
+
+def master_options(settings: Settings, authority: Authority) -> options.Options:
+    """mitmproxy's options for this process; the locked ones are set by ``build`` once their addons have declared them."""
+    return options.Options(
+        confdir=str(authority.confdir),
+        listen_host=settings.host,
+        listen_port=settings.port,
+        mode=["regular"],
+        ssl_verify_upstream_trusted_ca=str(settings.home.ca / UPSTREAM_BUNDLE),
+    )
+
+
+def build(settings: Settings, stages: Stages, authority: Authority) -> tuple[SidecarMaster, Hooks]:
+    """The master with its addons. Raises ``GateError`` when an option would open a hole."""
+    repairs.apply()
+    master = SidecarMaster(master_options(settings, authority))
+    door = Door(stages, credentials=settings.credentials, pins=parse_pins(os.environ.get(VARIABLE, "")))
+    hooks = Hooks(stages, door, drain_seconds=settings.drain_seconds, status=lambda: describe(settings, stages, hooks, master))
+    master.addons.add(core.Core(), proxyserver.Proxyserver(), door, next_layer.NextLayer(), tlsconfig.TlsConfig(), hooks)
+    master.options.update(**LOCKED)
+    if reason := weakened(master.options):
+        raise GateError(reason)
+    master.addons.add(OptionsGuard(), errorcheck.ErrorCheck(repeat_errors_on_stderr=True))
+    return master, hooks
+
+
+def describe(settings: Settings, stages: Stages, hooks: Hooks, master: SidecarMaster) -> dict[str, Any]:
+    """What the process says of itself: for ``status``, ``env`` and ``doctor``."""
+    server = master.addons.get("proxyserver")
+    address = next(iter(server.listen_addrs()), (settings.host, settings.port)) if server else (settings.host, settings.port)
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "host": address[0],
+        "port": address[1],
+        "started_at": hooks.started_at,
+        "mode": stages.policy.mode,
+        "policy": settings.policy or (str(settings.home.policy) if settings.home.policy.exists() else ""),
+        "policy_digest": stages.policy.digest,
+        "ledger": settings.ledger or str(settings.home.ledger),
+        "principal": stages.principal.subject,
+        "inflight": len(hooks.inflight),
+        **asdict(stages.counters),
+    }
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Replace the state file at once, readable by its owner only."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(state, file)
+    temporary.replace(path)
+
+
+class Announcer:
+    """An addon: writes the state file once the proxy serves and calls ``ready``; removes the file at the end."""
+
+    name = "tollkeeper-announcer"
+
+    def __init__(self, path: Path, state: Callable[[], dict[str, Any]], secret: dict[str, str]) -> None:
+        self.path, self.state, self.secret = path, state, secret
+
+    def running(self) -> None:
+        """The listener is open."""
+        user, password = next(iter(self.secret.items()), ("", ""))
+        write_state(self.path, {**self.state(), "proxy_user": user, "proxy_password": password})
+
+    def done(self) -> None:
+        """The process ends."""
+        self.path.unlink(missing_ok=True)
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM, SIGINT or the parent's end. Raises ``TollkeeperError`` when it cannot start."""
+    check_listener(settings.host, authenticated=bool(settings.credentials))
+    stages = open_stages(
+        settings.home,
+        policy_path=Path(settings.policy) if settings.policy else None,
+        ledger_path=Path(settings.ledger) if settings.ledger else None,
+        attribution=Attribution(project=settings.project, session=settings.session),
+    )
+    try:
+        authority = prepare_trust(settings, stages)
+        master, hooks = build(settings, stages, authority)
+    except BaseException:
+        await stages.ledger.close()
+        raise
+    master.addons.add(Announcer(settings.state_path, hooks.status, settings.credentials))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, master)
+    watch = loop.create_task(_follow(settings.parent, master)) if settings.parent else None
+    # Objects made so far live as long as the process: collecting them again on every pass costs 5 to 10 % of a core.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    try:
+        await master.run()
+    finally:
+        if watch is not None:
+            watch.cancel()
+        settings.state_path.unlink(missing_ok=True)
+
+
+_stopping_since = 0.0
+
+
+def _stop(master: SidecarMaster) -> None:
+    """First signal: drain. A second one, a second or more later: leave at once."""
+    global _stopping_since  # noqa: PLW0603 — signals are global to the process
+    if _stopping_since and time.monotonic() - _stopping_since > 1:
+        os._exit(130)
+    _stopping_since = _stopping_since or time.monotonic()
+    master.shutdown()
+
+
+async def _follow(parent: int, master: SidecarMaster) -> None:
+    """Shut down when the process that started us is gone."""
+    while os.getppid() == parent:
+        await asyncio.sleep(0.5)
+    master.shutdown()
+
+
+def configure_logging() -> None:
+    """Narration on stderr: our own words from INFO, mitmproxy's from WARNING on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("tollkeeper: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logger.setLevel(logging.INFO)
+
+
+def main(settings: Settings) -> None:
+    """Run the proxy in this process, until it is told to stop."""
+    configure_logging()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(settings))

@@ -1,0 +1,52 @@
+"""mitmproxy lets a request through when an addon raises. Here an exception becomes the outcome the policy names."""
+
+import functools
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate
+
+from .stages import Counters
+
+logger = logging.getLogger(__name__)
+
+
+def note_fault(counters: Counters, hook: str, error: BaseException) -> None:
+    """Count a fault and say it once, by type and place: an exception's text may quote a body or a key."""
+    counters.faults += 1
+    place = ""
+    if (trace := error.__traceback__) is not None:
+        while trace.tb_next is not None:
+            trace = trace.tb_next
+        place = f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
+    counters.last_fault = f"{type(error).__name__} in {hook}{place}"
+    logger.error("fault: %s", counters.last_fault)
+
+
+def guarded[Self: Any, **P](
+    hook: Callable[Concatenate[Self, P], Any],
+) -> Callable[Concatenate[Self, P], Any]:
+    """Wrap a synchronous hook of the addon: any exception goes to ``self.on_fault(hook name, error, first argument)``."""
+
+    @functools.wraps(hook)
+    def wrapper(self: Self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        try:
+            return hook(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 — every fault becomes the configured outcome
+            self.on_fault(hook.__name__, error, args[0] if args else None)
+
+    return wrapper
+
+
+def guarded_async[Self: Any, **P](
+    hook: Callable[Concatenate[Self, P], Coroutine[Any, Any, None]],
+) -> Callable[Concatenate[Self, P], Coroutine[Any, Any, None]]:
+    """Like ``guarded`` for an asynchronous hook."""
+
+    @functools.wraps(hook)
+    async def wrapper(self: Self, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            await hook(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001
+            self.on_fault(hook.__name__, error, args[0] if args else None)
+
+    return wrapper

@@ -1,0 +1,45 @@
+"""No identity header, cookie or own header reaches a provider, and malformed headers are named."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tollkeeper.proxy.headers import MAX_HEADER_BYTES, SECRET_HEADERS, fault, strip
+
+
+def test_every_identity_header_is_removed_whatever_its_case() -> None:
+    fields = tuple((name.upper(), b"secret") for name in sorted(SECRET_HEADERS))
+    assert strip((*fields, (b"X-Api-Key", b"theirs"))) == ((b"X-Api-Key", b"theirs"),)
+
+
+def test_our_own_and_forwarded_headers_are_removed() -> None:
+    assert strip(((b"X-Tollkeeper-Rule", b"r"), (b"x-forwarded-for", b"10.0.0.1"))) == ()
+
+
+def test_access_cookies_are_cut_out_and_the_others_stay() -> None:
+    cookie = b"a=1; CF_Authorization=eyJ0; b=2; CF_AppSession=x"
+    assert strip(((b"cookie", cookie),)) == ((b"cookie", b"a=1; b=2"),)
+
+
+def test_a_cookie_header_of_access_cookies_alone_disappears() -> None:
+    assert strip(((b"cookie", b"CF_Authorization=eyJ0"),)) == ()
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"accept", b"x-api-key", b"anthropic-version"]), st.binary(max_size=20))))
+def test_all_other_fields_keep_their_order_and_bytes(fields: list[tuple[bytes, bytes]]) -> None:
+    assert strip(tuple(fields)) == tuple(fields)
+
+
+def test_control_characters_in_a_value_are_refused_by_name_without_the_value() -> None:
+    reason = fault([(b"x-note", b"a\rsecret")])
+    assert reason is not None
+    assert "x-note" in reason
+    assert "secret" not in reason
+
+
+def test_a_header_block_beyond_the_bound_is_refused_with_both_numbers() -> None:
+    reason = fault([(b"x-big", b"a" * MAX_HEADER_BYTES)])
+    assert reason == f"headers of {MAX_HEADER_BYTES + 5} bytes, more than the {MAX_HEADER_BYTES} allowed"
+
+
+def test_ordinary_headers_are_no_fault() -> None:
+    assert fault([(b"accept", b"text/event-stream")]) is None
