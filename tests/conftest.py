@@ -24,4 +24,4 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
         if name.upper() in INHERITED:
             monkeypatch.delenv(name)
     monkeypatch.setenv("TOLLKEEPER_HOME", str(tmp_path / "home"))
-    yield
+    return

@@ -35,7 +35,7 @@ def ask_status(state: dict[str, Any]) -> dict[str, Any] | None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         url = f"http://{_bracketed(state['host'])}:{state['port']}/status"
-        request = urllib.request.Request(url, headers=_credential_header(state))  # noqa: S310 — our own loopback port
+        request = urllib.request.Request(url, headers=_credential_header(state))
         with opener.open(request, timeout=2) as answer:
             return dict(json.load(answer))
     except (OSError, ValueError):
@@ -45,7 +45,7 @@ def ask_status(state: dict[str, Any]) -> dict[str, Any] | None:
 def _credential_header(state: dict[str, Any]) -> dict[str, str]:
     if not state.get("proxy_user"):
         return {}
-    import base64  # noqa: PLC0415
+    import base64
 
     pair = f"{state['proxy_user']}:{state['proxy_password']}".encode()
     return {"Proxy-Authorization": "Basic " + base64.b64encode(pair).decode()}

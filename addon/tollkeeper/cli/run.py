@@ -30,7 +30,7 @@ OWN_FAILURE, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 @click.option("--quiet", "-q", is_flag=True, help="No narration, no summary.")
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(policy: str | None, project: str | None, quiet: bool, arguments: tuple[str, ...]) -> None:
-    """Run a command with its AI calls metered. Ends with the command's exit code and a summary on stderr.
+    r"""Run a command with its AI calls metered. Ends with the command's exit code and a summary on stderr.
 
     \b
     tollkeeper run -- claude
@@ -80,7 +80,7 @@ def _run(arguments: Sequence[str], policy: str, project: str, session: str, *, q
 
 
 def _root_certificate(folder: Path) -> Path:
-    from tollkeeper.gate.ca import ROOT_CERTIFICATE  # noqa: PLC0415 — cryptography is slow to import
+    from tollkeeper.gate.ca import ROOT_CERTIFICATE
 
     return folder / ROOT_CERTIFICATE
 
@@ -123,7 +123,7 @@ def _project(named: str | None) -> str:
 
 
 def _summarise(session: str) -> None:
-    from tollkeeper.report.summary import summary_lines  # noqa: PLC0415
+    from tollkeeper.report.summary import summary_lines
 
     for line in summary_lines(home().ledger, session=session):
         click.echo(f"tollkeeper: {line}", err=True)

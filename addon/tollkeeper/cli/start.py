@@ -43,7 +43,7 @@ def command(host: str, port: int, policy: str | None, auth: bool, foreground: bo
 
 
 def _in_foreground(settings: Settings) -> None:
-    from tollkeeper.proxy.runner import main  # noqa: PLC0415 — mitmproxy costs half a second to import
+    from tollkeeper.proxy.runner import main
 
     click.echo(f"tollkeeper: starting on {settings.host}:{settings.port}; in another terminal: {USE}", err=True)
     main(settings)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .call import Call
-from .decision import Standing, Verdict
+from .decision import Decision, Standing, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +13,8 @@ class Bucket:
     ``key`` names the scope and the kind of window, never the amount or the budget's name: an edited amount keeps what was
     spent. ``start_at`` is where the window starts (UTC microseconds). A rolling window has ``length_us`` set, is ``start_at``
     = now − length, and is summed over slots by the ledger. ``scope`` restricts which entries count, as (entry column, GLOB
-    pattern) pairs, so that a balance the ledger has never kept can be derived from its entries.
+    pattern) pairs, so that a balance the ledger has never kept can be derived from its entries: pairs that name one column
+    twice are alternatives (either pattern), different columns must all match.
     """
 
     key: str
@@ -50,13 +51,14 @@ class Admission:
     """A call and the ways to serve it, best first: the call as asked, then what it may be rewritten to.
 
     When no candidate has room and ``enforce`` is False, the first is admitted all the same and the answer says what would
-    have happened.
+    have happened. ``objection`` is then a refusal that enforce would have reached without money (a model with no known price).
     """
 
     call: Call
     candidates: tuple[Candidate, ...]
     enforce: bool
     at: int
+    objection: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,8 @@ class Decision:
     """The verdict for one call.
 
     In observe mode ``verdict`` is always allow and ``would`` says what enforce would have done. ``model`` is the model that
-    will really be asked. ``standing`` is the budget that decided. ``reason`` is one clause for people.
+    will really be asked, ``model_asked`` what the client asked for when that differs. ``standing`` is the budget that decided.
+    ``reason`` is one clause for people.
     """
 
     verdict: Verdict
@@ -50,6 +51,7 @@ class Decision:
     hold_nanousd: int = 0
     standing: Standing | None = None
     remedy: str = ""
+    model_asked: str | None = None
 
 
 ALLOWED = Decision(verdict=Verdict.ALLOW, would=Verdict.ALLOW)

@@ -9,7 +9,7 @@ from .settings import Settings
 
 def _run() -> int:
     settings = Settings.from_json(sys.stdin.read())
-    from .runner import main  # noqa: PLC0415 — mitmproxy is imported after the settings are known to be good
+    from .runner import main
 
     try:
         main(settings)

@@ -20,15 +20,16 @@ class CachedAddonManager(AddonManager):
     def __init__(self, master: Master) -> None:
         super().__init__(master)
         self._handlers: dict[str, tuple[Callable[..., Any], ...]] = {}
+        self._plain: dict[str, bool] = {}
 
     def register(self, addon: Any) -> Any:
         """Register an addon and forget the cache."""
-        self._handlers.clear()
+        self._forget()
         return super().register(addon)
 
     def remove(self, addon: Any) -> None:
         """Remove an addon and forget the cache."""
-        self._handlers.clear()
+        self._forget()
         super().remove(addon)
 
     def handlers(self, event: hooks.Hook) -> tuple[Callable[..., Any], ...]:
@@ -38,6 +39,23 @@ class CachedAddonManager(AddonManager):
             found = tuple(function for addon in self.chain for _, function in self._iter_hooks(addon, event))
             self._handlers[event.name] = found
         return found
+
+    def _forget(self) -> None:
+        self._handlers.clear()
+        self._plain.clear()
+
+    def call_in_place(self, event: hooks.Hook) -> bool:
+        """Call every handler now, if none of them is a coroutine function; whether that was so."""
+        plain = self._plain.get(event.name)
+        if plain is None:
+            plain = not any(inspect.iscoroutinefunction(function) for function in self.handlers(event))
+            self._plain[event.name] = plain
+        if plain:
+            arguments = event.args()
+            for function in self.handlers(event):
+                with safecall():
+                    function(*arguments)
+        return plain
 
     async def handle_lifecycle(self, event: hooks.Hook) -> None:
         """Trigger an event; unlike the parent, fires no ``update`` hook: nothing here shows flows."""

@@ -52,7 +52,7 @@ class OptionsGuard:
     def configure(self, updated: set[str]) -> None:
         """Raise ``OptionsError`` (mitmproxy then restores the old values) when a locked option changes."""
         if updated & LOCKED.keys() or any(name.startswith("emudhra") for name in updated):
-            from mitmproxy import ctx  # noqa: PLC0415 — bound only while a master runs
+            from mitmproxy import ctx
 
             if reason := weakened(ctx.options):
                 raise exceptions.OptionsError(reason)

@@ -172,7 +172,7 @@ def decoded(body: bytes, encodings: str) -> bytes:
     """A request body without its content-encoding; raises ``WireError`` past the expansion cap or when damaged."""
     if not encodings or encodings.strip().lower() == "identity":
         return body
-    from tollkeeper.wire.request import decode_body  # noqa: PLC0415 — rare: most clients send plain JSON
+    from tollkeeper.wire.request import decode_body
 
     return decode_body(body, encodings)
 

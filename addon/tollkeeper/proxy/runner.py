@@ -25,7 +25,7 @@ from tollkeeper.gate.access import check_listener
 from tollkeeper.gate.bundle import upstream_bundle, write_bundle
 from tollkeeper.gate.ca import Authority, ensure_ca
 
-from . import repairs
+from . import handler, repairs
 from .dispatch import SidecarMaster
 from .door import Door
 from .hooks import Hooks
@@ -65,6 +65,7 @@ def master_options(settings: Settings, authority: Authority) -> options.Options:
 def build(settings: Settings, stages: Stages, authority: Authority) -> tuple[SidecarMaster, Hooks]:
     """The master with its addons. Raises ``GateError`` when an option would open a hole."""
     repairs.apply()
+    handler.install()
     master = SidecarMaster(master_options(settings, authority))
     door = Door(stages, credentials=settings.credentials, pins=parse_pins(os.environ.get(VARIABLE, "")))
     hooks = Hooks(stages, door, drain_seconds=settings.drain_seconds, status=lambda: describe(settings, stages, hooks, master))
@@ -176,9 +177,9 @@ async def _follow(parent: int, master: SidecarMaster) -> None:
 
 def configure_logging() -> None:
     """Narration on stderr: our own words from INFO, mitmproxy's from WARNING on."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("tollkeeper: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    narration = logging.StreamHandler(sys.stderr)
+    narration.setFormatter(logging.Formatter("tollkeeper: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[narration], force=True)
     logger.setLevel(logging.INFO)
 
 

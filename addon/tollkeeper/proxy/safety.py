@@ -31,7 +31,7 @@ def guarded[Self: Any, **P](
     def wrapper(self: Self, *args: P.args, **kwargs: P.kwargs) -> Any:
         try:
             return hook(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 — every fault becomes the configured outcome
+        except Exception as error:
             self.on_fault(hook.__name__, error, args[0] if args else None)
 
     return wrapper
@@ -46,7 +46,7 @@ def guarded_async[Self: Any, **P](
     async def wrapper(self: Self, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             await hook(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self.on_fault(hook.__name__, error, args[0] if args else None)
 
     return wrapper
