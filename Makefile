@@ -1,0 +1,45 @@
+# `make run` and `make test` need nothing but git, make and a Python 3: scripts/bootstrap does the rest.
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench fmt lock wheel clean
+PYTHON_HERE := .venv/bin/python
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@echo '  ARGS="…" is passed on, as in: make run ARGS="--port 8899", make test ARGS="-k gate"'
+
+run: ## install what is missing and start the proxy in this terminal
+	@scripts/bootstrap runtime
+	@exec .venv/bin/tollkeeper start --foreground $(ARGS)
+
+test: ## install what is missing and run every test
+	@scripts/bootstrap dev
+	@$(PYTHON_HERE) -m pytest $(ARGS)
+
+check: ## all that must hold before a commit: lint, format, types, import directions, tests
+	@scripts/bootstrap dev
+	$(PYTHON_HERE) -m ruff check
+	$(PYTHON_HERE) -m ruff format --check
+	$(PYTHON_HERE) -m mypy
+	$(PYTHON_HERE) -m pytest -q tests/test_structure.py
+	$(PYTHON_HERE) -m pytest $(ARGS)
+
+bench: ## measure against stock mitmproxy; the table is added to docs/benchmarks.md
+	@scripts/bootstrap dev
+	@$(PYTHON_HERE) scripts/bench $(ARGS)
+
+fmt: ## format the code and put imports in order
+	@scripts/bootstrap dev
+	$(PYTHON_HERE) -m ruff check --fix-only --quiet
+	$(PYTHON_HERE) -m ruff format
+
+lock: ## pin the newest allowed versions in requirements/*.lock
+	@scripts/bootstrap dev
+	scripts/lock
+
+wheel: ## build the wheel into dist/
+	@scripts/bootstrap dev
+	$(PYTHON_HERE) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean: ## remove caches and build products (the packages stay: rm -rf .venv)
+	rm -rf dist build .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find addon tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
