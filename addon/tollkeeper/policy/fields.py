@@ -1,0 +1,212 @@
+"""Reading one value of a document: the right type, within its limits, or a problem that says how to write it."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+from zoneinfo import available_timezones
+
+from tollkeeper.core.money import NANO_PER_USD, parse_usd
+from tollkeeper.core.toml_lines import KeyPath, nearest
+
+from .globs import MAX_PATTERN_CHARS, Glob
+from .message import FORBIDDEN
+from .model import Field
+from .problems import Problems
+from .spans import SpanError, parse_window
+from .windows import WEEKDAYS, WindowKind, zone_of
+
+MAX_AMOUNT_NANOUSD = 1_000_000_000 * NANO_PER_USD
+"""A billion dollars: sums of two such amounts still fit the ledger's 64 bits."""
+MAX_PATTERNS = 64
+MAX_MODELS = 16
+MAX_NAME_CHARS = 200
+MAX_MESSAGE_CHARS = 400
+
+_OTHER_WORDS = {
+    "limit": "amount",
+    "max": "amount",
+    "usd": "amount",
+    "budget": "amount",
+    "period": "window",
+    "interval": "window",
+    "duration": "window",
+    "timezone": "zone",
+    "tz": "zone",
+    "user": "principal",
+    "person": "principal",
+    "subject": "principal",
+    "repo": "project",
+    "repository": "project",
+    "models": "model",
+    "action": "on_exceed",
+    "then": "on_exceed",
+    "downgrade": "rewrite",
+    "version": "schema",
+    "budgets": "budget",
+}
+"""What people call things elsewhere, where no likeness of letters leads to our word."""
+
+
+def check_keys(problems: Problems, table: dict[str, Any], path: KeyPath, known: Iterable[str], where: str) -> None:
+    """Note every key of ``table`` that is not ``known``, with the one that was probably meant."""
+    names = list(known)
+    for key in table:
+        if key not in names:
+            problems.add((*path, key), f'unknown key "{key[:MAX_NAME_CHARS]}" {where}{meant(key, names)}')
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """``; did you mean "daily"?``, or the list of what is known."""
+    names = list(known)
+    other = _OTHER_WORDS.get(word.lower())
+    found = other if other in names else nearest(word, names)
+    return f'; did you mean "{found}"?' if found else f"; known: {', '.join(names)}"
+
+
+def choice[E: StrEnum](problems: Problems, table: dict[str, Any], path: KeyPath, kind: type[E], default: E) -> E:
+    """One word of an enumeration; ``default`` when it is not said."""
+    key = str(path[-1])
+    value = table.get(key, default)
+    if isinstance(value, str) and value in {member.value for member in kind}:
+        return kind(value)
+    words = [member.value for member in kind]
+    said = f"; {_one_of(words)}" if not isinstance(value, str) else meant(value, words)
+    problems.add(path, f"{key} = {shown(value)} is not possible{said}")
+    return default
+
+
+def amount(problems: Problems, table: dict[str, Any], path: KeyPath) -> int:
+    """``"50 USD"`` in nano-dollars; required."""
+    value = table.get("amount")
+    if value is None:
+        problems.add(path[:-1], f'[{dotted(path[:-1])}] has no amount; write amount = "50 USD"')
+        return 0
+    if not isinstance(value, str):
+        problems.add(path, f'amount = {shown(value)} has no currency; write amount = "{value} USD"')
+        return 0
+    try:
+        nanousd = parse_usd(value[:MAX_NAME_CHARS])
+    except ValueError as error:
+        problems.add(path, f"amount = {error}")
+        return 0
+    if nanousd > MAX_AMOUNT_NANOUSD:
+        problems.add(path, f'amount = "{value}" is over 1,000,000,000 USD, the most a budget may have')
+    return nanousd
+
+
+def window(problems: Problems, table: dict[str, Any], path: KeyPath) -> tuple[WindowKind, int | None]:
+    """A calendar window, or ``rolling 24h`` with its length in microseconds; required."""
+    value = table.get("window")
+    if value is None:
+        problems.add(path[:-1], f'[{dotted(path[:-1])}] has no window; write window = "day" or window = "rolling 24h"')
+        return WindowKind.DAY, None
+    try:
+        return parse_window(value)
+    except SpanError as error:
+        problems.add(path, f"window = {shown(value)} {error}")
+        return WindowKind.DAY, None
+
+
+def zone(problems: Problems, table: dict[str, Any], path: KeyPath, default: str) -> str:
+    """An IANA time zone that this machine knows."""
+    value = table.get("zone", default)
+    if not isinstance(value, str) or not value:
+        problems.add(path, f'zone = {shown(value)} is not a time zone; write it like "Europe/Rome"')
+        return default
+    try:
+        zone_of(value)
+    except (LookupError, ValueError, OSError):
+        known = available_timezones()
+        if not known:
+            problems.add(path, f'zone = "{value}" cannot be read: this machine has no time zone data; install "tzdata"')
+        else:
+            found = nearest(value, known)
+            hint = f'did you mean "{found}"?' if found else 'write it like "Europe/Rome"'
+            problems.add(path, f"zone = {shown(value)} is not a time zone of the IANA database; {hint}")
+        return default
+    return value
+
+
+def weekday(problems: Problems, table: dict[str, Any], path: KeyPath, default: int) -> int:
+    """A day of the week, Monday = 0."""
+    value = table.get("week_starts", WEEKDAYS[default])
+    if isinstance(value, str) and value.lower() in WEEKDAYS:
+        return WEEKDAYS.index(value.lower())
+    problems.add(path, f"week_starts = {shown(value)} is not a weekday{meant(str(value), WEEKDAYS)}")
+    return default
+
+
+def patterns(problems: Problems, table: dict[str, Any], path: KeyPath) -> tuple[Glob, ...]:
+    """One pattern or a list of them; empty when the key is not there."""
+    if path[-1] not in table:
+        return ()
+    found = _texts(problems, table[str(path[-1])], path, "a pattern", MAX_PATTERNS, MAX_PATTERN_CHARS)
+    return tuple(Glob(pattern) for pattern in found)
+
+
+def per(problems: Problems, table: dict[str, Any], path: KeyPath) -> tuple[Field, ...]:
+    """What a budget is divided by, in our own order; empty when the key is not there."""
+    if "per" not in table:
+        return ()
+    known = [name.value for name in Field]
+    chosen = set()
+    for word in _texts(problems, table["per"], path, "what to divide by", len(known), MAX_NAME_CHARS):
+        if word in known:
+            chosen.add(word)
+        else:
+            problems.add(path, f"per = {shown(word)} is not possible{meant(word, known)}")
+    return tuple(name for name in Field if name.value in chosen)
+
+
+def models(problems: Problems, value: object, path: KeyPath) -> tuple[str, ...]:
+    """One model or a chain of them, best first; names, not patterns."""
+    found = _texts(problems, value, path, "a model", MAX_MODELS, MAX_NAME_CHARS)
+    for model in found:
+        if "*" in model:
+            problems.add(path, f"rewrite = {shown(model)} is a pattern; name the one model to ask instead")
+    return found
+
+
+def message(problems: Problems, table: dict[str, Any], path: KeyPath) -> str:
+    """A remedy in the operator's words, shown to the client."""
+    value = table.get("message", "")
+    if not isinstance(value, str) or len(value) > MAX_MESSAGE_CHARS or not value.isprintable():
+        problems.add(path, f"message must be one line of text, {MAX_MESSAGE_CHARS} characters at most")
+        return ""
+    if FORBIDDEN in " ".join(value.lower().split()):
+        problems.add(path, f'message must not say "{FORBIDDEN}": Claude Code replaces such a message by a text of its own')
+        return ""
+    return value.strip()
+
+
+def shown(value: object) -> str:
+    """A value as it would stand in TOML, cut short."""
+    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    text = "".join(letter if letter.isprintable() else "?" for letter in text[:MAX_NAME_CHARS])
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def dotted(path: KeyPath) -> str:
+    """``budget.day``."""
+    return ".".join(str(part) for part in path)
+
+
+def _texts(problems: Problems, value: object, path: KeyPath, what: str, most: int, longest: int) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    key = path[-1]
+    if not values:
+        problems.add(path, f"{key} = [] names nothing; leave it out, or name {what}")
+    if len(values) > most:
+        problems.add(path, f"{key} has {len(values)} values; {most} is the most")
+        return ()
+    found = []
+    for item in values:
+        if not isinstance(item, str) or not item.strip() or not item.isprintable() or len(item) > longest:
+            problems.add(path, f"{key} = {shown(item)} is not {what}: text of 1 to {longest} printable characters")
+        else:
+            found.append(item)
+    return tuple(dict.fromkeys(found))
+
+
+def _one_of(words: list[str]) -> str:
+    return "write " + " or ".join(f'"{word}"' for word in words)

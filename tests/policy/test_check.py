@@ -1,0 +1,112 @@
+"""``tollkeeper policy check``: a document in plain words."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from policy.samples import at, policy
+from tollkeeper.cli.policy import command
+from tollkeeper.policy.words import explain, notes
+
+NOW = at("2026-11-22T22:47", "Europe/Rome")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(command, ["check", *arguments], catch_exceptions=False)
+
+
+def sentence(text: str) -> str:
+    return explain(policy('mode = "enforce"\n[budget.b]\n' + text), NOW)[0].sentence
+
+
+def test_a_budget_says_who_how_much_until_when_and_what_then() -> None:
+    assert sentence('amount = "50 USD"\nwindow = "day"\nzone = "Europe/Rome"') == (
+        "$50.00 a day for everybody together; resets Mon 23 Nov 00:00 Europe/Rome (in 1 h 13 min); a call without room is refused"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('share = "each"\nper = "principal"\nprincipal = "interns/*"', "for each principal, only principals interns/*;"),
+        ('share = "pool"\nprincipal = ["a*", "b"]\nmodel = "*opus*"', "for a* or b together, only models *opus*;"),
+        ('share = "each"\nper = ["project", "model"]', "for each project and model;"),
+        ('on_exceed = { rewrite = ["a", "b"] }', "a call without room is moved to a or else b where that fits, else refused"),
+        ('mode = "observe"', "only watched: nothing happens, the report says where a call without room is refused"),
+    ],
+)
+def test_scope_share_and_action_are_told(text: str, said: str) -> None:
+    assert said in sentence(f'amount = "5 USD"\nwindow = "hour"\n{text}')
+
+
+def test_a_rolling_budget_says_that_it_has_no_reset() -> None:
+    said = sentence('amount = "5 USD"\nwindow = "rolling 7d"')
+    assert said.startswith("$5.00 in any 7 d for everybody together; room comes back")
+
+
+def test_what_may_surprise_is_noted() -> None:
+    same = '[budget.a]\namount = "5 USD"\nwindow = "day"\n[budget.b]\namount = "9 USD"\nwindow = "day"\n'
+    assert notes(policy(same)) == (
+        'nothing is blocked until mode = "enforce"',
+        'budgets "a" and "b" count the same calls over the same window: the lower amount decides',
+    )
+    covering = 'mode = "enforce"\n[budget.a]\namount = "5 USD"\nwindow = "day"\non_exceed = { rewrite = "m" }\n'
+    assert [note.partition(":")[0] for note in notes(policy(covering))] == ['budget "a" also covers m']
+    assert notes(policy(covering + 'model = "*opus*"')) == ()
+
+
+def test_a_good_document_is_told_on_stdout_and_exits_0(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('mode = "enforce"\n[budget.day]\namount = "50 USD"\nwindow = "day"\n', "utf-8")
+    result = run(str(file))
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{file}: OK\nmode enforce: budgets act\n  day  $50.00 a day for everybody together; resets ")
+    assert "(on_ledger_error = closed): calls are refused" in result.stdout
+
+
+def test_a_bad_document_is_told_on_stderr_and_exits_2(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('moed = "enforce"\nzone = "Mars"\n', "utf-8")
+    result = run(str(file))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert [line.partition(": ")[0] for line in result.stderr.splitlines()] == [f"{file}:1", f"{file}:2"]
+
+
+def test_json_says_the_same_for_machines(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('[budget.day]\namount = "0.25 USD"\nwindow = "day"\nmodel = "*opus*"\n', "utf-8")
+    said = json.loads(run(str(file), "--json").stdout)
+    assert (said["ok"], said["mode"], said["notes"]) == (True, "observe", ['nothing is blocked until mode = "enforce"'])
+    (budget,) = said["budgets"]
+    assert (budget["name"], budget["amount_usd"], budget["scope"]) == ("day", "0.250000000", {"model": ["*opus*"]})
+    assert budget["acts"] is False
+
+
+@pytest.mark.parametrize(("text", "line"), [('\nmoed = "enforce"\n', 2), ("mode =", 1)])
+def test_json_tells_mistakes_with_their_lines(tmp_path: Path, text: str, line: int) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(text, "utf-8")
+    result = run(str(file), "--json")
+    said = json.loads(result.stdout)
+    assert (result.exit_code, said["ok"], [problem["line"] for problem in said["problems"]]) == (2, False, [line])
+
+
+def test_without_a_file_the_home_s_policy_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "policy.toml").write_text('mode = "enforce"\n', "utf-8")
+    assert "mode enforce" in run().stdout
+
+
+def test_without_any_policy_it_says_that_everything_is_observed() -> None:
+    result = run()
+    assert result.exit_code == 0
+    assert result.stdout.startswith("built-in: OK\nmode observe")
+    assert "There is no policy at" in result.stderr
+
+
+def test_a_named_file_that_is_missing_is_an_error_and_never_no_policy(tmp_path: Path) -> None:
+    result = run(str(tmp_path / "nowhere.toml"))
+    assert result.exit_code == 2
+    assert "cannot be read" in result.stderr
