@@ -1,0 +1,92 @@
+"""What a call may cost at most, before it leaves: the amount that is set aside (facts: reserve formula of docs/pricing.md).
+
+The bound on input goes by the bytes of text in the request: tokenising every request would cost more than it saves.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+from tollkeeper.core.call import Ask
+
+from .rates import FREE, Price, Rate
+from .shipped import Ceilings, Families
+from .units import PARTS
+
+BYTES_PER_TOKEN = Fraction(33, 10)
+"""Bytes of o200k_base text per token at the dense end (minified JSON 3.54, Chinese 3.46); base64 runs are denser, 1.47."""
+OVERHEAD_TOKENS = 700
+"""Prompts that providers add unseen: 549 for tools at Anthropic, about 683 at grok-4."""
+DEFAULT_OUTPUT_TOKENS = 16_384
+"""Held when the client names no cap, as gateways do (facts/pricing.md 7)."""
+MAX_CHOICES = 128
+
+_NO_TEXT_OUT = frozenset({"embeddings", "rerank", "moderation"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """Upper bounds on what a call may use."""
+
+    input_tokens: int
+    media_tokens: int
+    output_tokens: int
+
+    @property
+    def total_input_tokens(self) -> int:
+        """Text and media: what context tiers go by."""
+        return self.input_tokens + self.media_tokens
+
+
+def bound(ask: Ask, operation: str, model: str, families: Families) -> Bound:
+    """Bounds for an ask to a (cleaned) model name, in tokens."""
+    family = families.of(model)
+    text = ceil(max(0, ask.input_bytes) / BYTES_PER_TOKEN * Fraction(family.upper))
+    most = families.max_output_tokens(model)
+    if operation in _NO_TEXT_OUT:
+        out = 0
+    elif ask.max_output_tokens is None or ask.max_output_tokens <= 0:
+        out = min(DEFAULT_OUTPUT_TOKENS, most)
+    else:
+        out = min(ask.max_output_tokens, most)
+    choices = min(max(1, ask.choices), MAX_CHOICES)
+    return Bound(
+        input_tokens=text + OVERHEAD_TOKENS,
+        media_tokens=max(0, ask.media_parts) * family.media_tokens,
+        output_tokens=out * choices,
+    )
+
+
+def worst_nanousd(price: Price, ceilings: Ceilings, provider: str, model: str, ask: Ask, limits: Bound) -> int:
+    """The most a call within ``limits`` may cost at ``price``, rounded up; a rate that is missing counts at the ceiling."""
+    if price.kind == FREE:
+        return 0
+    total = limits.total_input_tokens
+    fallback = ceilings.of(provider, model).rates
+
+    def dearest(units: Iterable[str], count: int) -> int:
+        rates: list[Rate] = [price.rates[unit] for unit in units if unit in price.rates]
+        if not rates and count:
+            rates = [fallback[unit] for unit in units if unit in fallback]
+        return max((rate.at(total).cost_nanousd_up(count) for rate in rates), default=0)
+
+    text = dearest(_text_units(ask, price), limits.input_tokens)
+    media = dearest(("input_tokens", *PARTS["input_tokens"]), limits.media_tokens)
+    out = dearest(("output_tokens", *PARTS["output_tokens"]), limits.output_tokens)
+    worst = text + media + out
+    if "requests" in price.rates:
+        worst += price.rates["requests"].at(total).cost_nanousd_up(1)
+    if ask.server_tools > 0:
+        fees = ("web_search_requests", "file_search_requests", "code_execution_requests")
+        worst += dearest(fees, min(ask.server_tools, 10_000))
+    return ceil(worst * Fraction(price.discount))
+
+
+def _text_units(ask: Ask, price: Price) -> tuple[str, ...]:
+    """A cache hit is never counted on; a cache write is, when it is asked for, or when the provider writes unasked (OpenAI)."""
+    if ask.cache_write_ttl == "1h":
+        return ("input_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
+    if ask.cache_write_ttl is not None or price.provider in {"openai", "azure"}:
+        return ("input_tokens", "cache_write_5m_tokens")
+    return ("input_tokens",)
