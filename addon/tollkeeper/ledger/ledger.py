@@ -1,0 +1,168 @@
+"""The ledger as the proxy uses it: hold before the call leaves, settle when it is over."""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tollkeeper.core.admission import Admission, Admitted, Limit
+from tollkeeper.core.clock import Clock
+from tollkeeper.core.decision import Standing
+from tollkeeper.core.entry import Kind, Outcome, Settlement
+
+from . import schema
+from .journal import Journal
+from .lock import FileLock
+from .recovery import Housekeeping, expire, settle_dead
+from .store import check_quickly, open_reader, open_writer, translate, warn_of_version
+from .windows import read_standing
+from .writer import Job, Operation, Writer
+
+logger = logging.getLogger(__name__)
+
+
+class Ledger:
+    """One ledger file, one writing thread. Every method may be called from any thread, the ``async`` ones from any loop.
+
+    All raise ``LedgerError`` when the file cannot be read or written; nothing of the failed operation is then in it.
+    """
+
+    def __init__(self, path: Path, clock: Clock, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._journal = Journal(connection, clock)
+        self._writer = Writer(path, connection, self._journal, Housekeeping())
+        self._writer.orphaned = _void_orphan
+        self._reader: sqlite3.Connection | None = None
+        self._reading = threading.Lock()
+
+    @classmethod
+    def open(cls, path: Path, clock: Clock) -> "Ledger":
+        """Open or make the ledger, settle what a crash left open, and start the writing thread.
+
+        Raises ``LedgerError``; ``LedgerDamaged`` when the file is not sound: it is never replaced by an empty one.
+        """
+        connection = prepare(path)
+        warn_of_version(path)
+        ledger = cls(path, clock, connection)
+        job = Job(settle_dead, Future(), None)
+        ledger._writer.run([job])
+        if job.error is not None:
+            connection.close()
+            raise job.error
+        if job.result:
+            check_quickly(connection, path)
+        ledger._writer.start()
+        return ledger
+
+    async def admit(self, admission: Admission) -> Admitted:
+        """Hold the money for a call, or refuse it: durable when this returns.
+
+        When the caller is cancelled meanwhile, the hold is released again.
+        """
+        answer: Admitted = await self._await(partial(_admit, admission))
+        return answer
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Post what a call cost: durable when this returns. False when the call was closed before."""
+        answer: bool = await self._await(partial(_settle, settlement))
+        return answer
+
+    async def renew(self, call_id: str) -> bool:
+        """Keep a hold for another 15 minutes: for streams that still flow. False when there is none."""
+        answer: bool = await self._await(lambda journal: journal.renew(call_id))
+        return answer
+
+    async def close(self) -> None:
+        """Finish what is queued and close the file."""
+        await asyncio.get_running_loop().run_in_executor(None, self.close_now)
+
+    def admit_now(self, admission: Admission) -> Admitted:
+        """``admit`` for callers without an event loop."""
+        answer: Admitted = self.do(partial(_admit, admission))
+        return answer
+
+    def settle_now(self, settlement: Settlement) -> bool:
+        """``settle`` for callers without an event loop."""
+        answer: bool = self.do(partial(_settle, settlement))
+        return answer
+
+    def renew_now(self, call_id: str) -> bool:
+        """``renew`` for callers without an event loop."""
+        answer: bool = self.do(lambda journal: journal.renew(call_id))
+        return answer
+
+    def expire_now(self) -> int:
+        """Release the holds that are past their time; returns how many. Done by itself every few seconds."""
+        answer: int = self.do(expire)
+        return answer
+
+    def do(self, operation: Operation) -> Any:
+        """Run an operation in the writing thread and wait for it."""
+        future: Future[Any] = Future()
+        self._writer.put(Job(operation, future, None))
+        return future.result()
+
+    def standing(self, limit: Limit) -> Standing:
+        """A budget as it stands in what is committed: the same figures that enforcement goes by."""
+        with self._reading:
+            try:
+                if self._reader is None:
+                    self._reader = open_reader(self.path)
+                return read_standing(self._reader, limit)
+            except sqlite3.Error as error:
+                raise translate(error, self.path) from error
+
+    def close_now(self) -> None:
+        """Finish what is queued and close the file. Safe to call twice."""
+        with self._reading:
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+        self._writer.stop()
+
+    async def _await(self, operation: Operation) -> Any:
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._writer.put(Job(operation, future, loop))
+        return await future
+
+
+def prepare(path: Path) -> sqlite3.Connection:
+    """A writing connection to a ledger that has the newest schema. Raises ``LedgerError``."""
+    connection = open_writer(path)
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+        try:
+            schema.migrate(connection)
+        finally:
+            lock.release()
+    except Exception as error:
+        connection.close()
+        raise translate(error, path) from error
+    finally:
+        lock.close()
+    return connection
+
+
+def _admit(admission: Admission, journal: Journal) -> Admitted:
+    return journal.admit(admission)
+
+
+def _settle(settlement: Settlement, journal: Journal) -> bool:
+    return journal.settle(settlement)
+
+
+def _void_orphan(job: Job) -> Operation | None:
+    """Nobody will send the call whose admission was awaited by a cancelled caller: release its hold."""
+    if not isinstance(job.result, Admitted) or job.result.chosen is None:
+        return None
+    assert isinstance(job.operation, partial)  # noqa: S101 — made by ``admit``
+    call_id = job.operation.args[0].call.id
+    return lambda journal: journal.close_hold(
+        call_id, Kind.VOID, {"outcome": Outcome.ABORTED.value, "cost_nanousd": 0, "list_cost_nanousd": 0}
+    )

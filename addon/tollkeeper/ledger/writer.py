@@ -1,0 +1,205 @@
+"""The one thread that writes: whatever waits is done in one transaction and one fsync (group commit)."""
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from tollkeeper.core.errors import LedgerError
+
+from .journal import Journal
+from .lock import FileLock
+from .store import translate
+
+MAX_BATCH = 256
+IDLE_S = 30.0
+"""How often the thread looks for expired holds when nothing else happens."""
+
+type Operation = Callable[[Journal], Any]
+
+
+class Job:
+    """One operation and who waits for it: an asyncio future with its loop, or a thread's future."""
+
+    __slots__ = ("error", "future", "loop", "operation", "result")
+
+    def __init__(
+        self, operation: Operation, future: "asyncio.Future[Any] | Future[Any]", loop: asyncio.AbstractEventLoop | None
+    ) -> None:
+        self.operation, self.future, self.loop = operation, future, loop
+        self.result: Any = None
+        self.error: LedgerError | None = None
+
+
+class Writer:
+    """Runs operations in order, in batches. ``orphaned`` is told of results nobody waits for any more."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, journal: Journal, housekeep: Operation) -> None:
+        self._path, self._connection, self._journal, self._housekeep = path, connection, journal, housekeep
+        self._lock = FileLock(path)
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._gate = threading.Lock()
+        self._closed = False
+        self.orphaned: Callable[[Any], Operation | None] = lambda _: None
+        self._thread = threading.Thread(target=self._run, name="tollkeeper-ledger", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        self._thread.start()
+
+    def put(self, job: Job) -> None:
+        """Queue a job. Raises ``LedgerError`` when the ledger is closed."""
+        with self._gate:
+            if self._closed:
+                raise LedgerError(f"ledger {self._path} is closed")
+            self._queue.put(job)
+
+    def stop(self) -> None:
+        """Do what is queued, then close the file. Safe to call twice."""
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def run(self, jobs: list[Job]) -> None:
+        """Do a batch in this thread: together if all goes well, else each in its own savepoint, so that a bad one fails alone."""
+        try:
+            self._lock.acquire()
+        except LedgerError as error:
+            for job in jobs:
+                job.error = error
+            return
+        try:
+            try:
+                self._together(jobs)
+            except Exception as error:
+                self._undo()
+                if len(jobs) == 1:
+                    jobs[0].error = translate(error, self._path)
+                else:
+                    self._one_by_one(jobs)
+        finally:
+            self._lock.release()
+
+    def _together(self, jobs: list[Job]) -> None:
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        journal = self._journal
+        journal.refresh()
+        for job in jobs:
+            job.result = job.operation(journal)
+        journal.flush()
+        execute("COMMIT")
+
+    def _one_by_one(self, jobs: list[Job]) -> None:
+        execute, journal = self._connection.execute, self._journal
+        try:
+            execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                execute("SAVEPOINT job")
+                try:
+                    journal.refresh()
+                    job.result = job.operation(journal)
+                    journal.flush()
+                except Exception as error:
+                    job.error = translate(error, self._path)
+                    if not self._connection.in_transaction:
+                        raise
+                    execute("ROLLBACK TO job")
+                    journal.forget()
+                execute("RELEASE job")
+            execute("COMMIT")
+        except Exception as error:
+            self._undo()
+            for job in jobs:
+                job.error = job.error or translate(error, self._path)
+
+    def _undo(self) -> None:
+        """Roll back, and forget what was remembered of the transaction. A full disk has rolled back already."""
+        if self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+        self._journal.forget()
+
+    def _run(self) -> None:
+        queue = self._queue
+        open_for_more = True
+        while open_for_more:
+            try:
+                first = queue.get(timeout=IDLE_S)
+            except Empty:
+                self.run([Job(self._housekeep, Future(), None)])
+                continue
+            jobs: list[Job] = []
+            job = first
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) == MAX_BATCH:
+                    break
+                try:
+                    job = queue.get_nowait()
+                except Empty:
+                    break
+            open_for_more = job is not None
+            if jobs:
+                self.run(jobs)
+                self._answer(jobs)
+        self._close()
+
+    def _answer(self, jobs: list[Job]) -> None:
+        """Wake everyone: one call into each event loop for the whole batch."""
+        loops: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+        for job in jobs:
+            if job.loop is not None:
+                loops.setdefault(job.loop, []).append(job)
+            else:
+                _resolve(job)
+        for loop, theirs in loops.items():
+            try:
+                loop.call_soon_threadsafe(self._deliver, theirs)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                self._abandon(theirs)
+
+    def _deliver(self, jobs: Iterable[Job]) -> None:
+        left = []
+        for job in jobs:
+            if job.future.done():
+                left.append(job)
+            else:
+                _resolve(job)
+        if left:
+            self._abandon(left)
+
+    def _abandon(self, jobs: Iterable[Job]) -> None:
+        """A caller was cancelled while its job was done: undo what only it could have undone."""
+        for job in jobs:
+            operation = self.orphaned(job) if job.error is None else None
+            if operation is not None:
+                with contextlib.suppress(LedgerError):
+                    self.put(Job(operation, Future(), None))
+
+    def _close(self) -> None:
+        # Closing the last connection checkpoints the WAL: that is writing, so it takes its turn too.
+        locked = False
+        with contextlib.suppress(LedgerError):
+            self._lock.acquire()
+            locked = True
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        if locked:
+            self._lock.release()
+        self._lock.close()
+
+
+def _resolve(job: Job) -> None:
+    if job.error is not None:
+        job.future.set_exception(job.error)
+    else:
+        job.future.set_result(job.result)
