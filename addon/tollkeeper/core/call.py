@@ -33,6 +33,8 @@ class Endpoint:
     dialect: str | None = None
     reason: str = ""
     model_in_path: str | None = None
+    traits: frozenset[str] = frozenset()
+    """Deviations of this host and surface from its dialect, by the names of ``wire.traits``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,7 +117,8 @@ class Door:
     def server_connected(self, data: ServerConnectionHookData) -> None:
         """Restore the name after dialling: keep-alive looks connections up by it, and certificates are checked against it."""
         if original := self._original.pop(data.server.id, None):
-            data.server.address = original
+            # mitmproxy forbids a new address on an open connection; this one is the address it was opened for.
+            object.__setattr__(data.server, "address", original)
 
     @guarded
     def server_connect_error(self, data: ServerConnectionHookData) -> None:

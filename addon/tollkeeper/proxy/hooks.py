@@ -1,6 +1,7 @@
 """mitmproxy's HTTP events, turned into the road's calls. Thin: every decision is made elsewhere."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from .safety import guarded, guarded_async, note_fault
 from .stages import Stages
 
 PASSAGE, ENDPOINT = "tollkeeper_passage", "tollkeeper_endpoint"
+RENEW_SECONDS = 240.0
+"""A third of the 15 minutes after which the ledger lets an unsettled hold go, and some."""
 STREAMED_UPLOAD = frozenset({Metering.FREE, Metering.UNMETERED})
 
 
@@ -40,6 +43,7 @@ class Hooks:
         self.status = status
         self.inflight: dict[str, http.HTTPFlow] = {}
         self.started_at = stages.clock()
+        self._renewal: asyncio.Task[None] | None = None
 
     def on_fault(self, hook: str, error: BaseException, flow: Any) -> None:
         """Open: the call goes on, counted and loud. Closed: it is refused while that is still possible, else cut."""
@@ -52,6 +56,19 @@ class Hooks:
             flow.response = _response(_refusal_for(endpoint, message))
         elif flow.killable:
             flow.kill()
+
+    def running(self) -> None:
+        """Keep the holds of long streams alive, as long as the process serves."""
+        self._renewal = asyncio.get_running_loop().create_task(self._renew_holds())
+
+    async def _renew_holds(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            for flow in list(self.inflight.values()):
+                passage: Passage | None = flow.metadata.get(PASSAGE)
+                if passage is not None and passage.held and not passage.settled:
+                    with contextlib.suppress(LedgerError):  # the next settle will say so
+                        await self.stages.ledger.renew(passage.call.id)
 
     @guarded
     def requestheaders(self, flow: http.HTTPFlow) -> None:
@@ -89,12 +106,8 @@ class Hooks:
     def _is_ours(self, flow: http.HTTPFlow) -> bool:
         """A plain request to the proxy's own address, which is its status page and nothing else."""
         request, sockname = flow.request, flow.client_conn.sockname
-        return (
-            request.scheme == "http"
-            and sockname is not None
-            and request.port == sockname[1]
-            and request.host in {sockname[0], "localhost", "127.0.0.1", "::1"}
-        )
+        names = {sockname[0], "localhost", "127.0.0.1", "::1"}
+        return request.scheme == "http" and request.port == sockname[1] and request.host in names
 
     @guarded_async
     async def request(self, flow: http.HTTPFlow) -> None:
@@ -205,6 +218,8 @@ class Hooks:
         """Drain: no new connections, streams end or are settled as partial, then the ledger is closed."""
         if (server := ctx.master.addons.get("proxyserver")) is not None:
             await server.servers.update([])
+        if self._renewal is not None:
+            self._renewal.cancel()
         deadline = time.monotonic() + self.drain_seconds
         while self.inflight and time.monotonic() < deadline:
             await asyncio.sleep(0.02)

@@ -56,15 +56,15 @@ def skip_informational(head: bytes) -> int:
         skipped = end + 4
 
 
-def json_error(status: int, message: str = "") -> bytes:
+def json_error(status_code: int, message: str = "") -> bytes:
     """A complete HTTP answer for an error of the proxy itself, read by SDKs of either family."""
-    text = f"Tollkeeper could not reach the provider: {message}" if status == 502 else f"Tollkeeper: {message}"
+    text = f"Tollkeeper could not reach the provider: {message}" if status_code == 502 else f"Tollkeeper: {message}"
     error = {"type": "api_error", "message": text, "code": None, "param": None}
     body = json.dumps({"type": "error", "error": error}).encode()
     answer = http.Response.make(
-        status, body, http.Headers(Server="tollkeeper", Connection="close", Content_Type="application/json")
+        status_code, body, http.Headers(Server="tollkeeper", Connection="close", Content_Type="application/json")
     )
-    return http1.assemble_response(answer)
+    return bytes(http1.assemble_response(answer))
 
 
 def apply() -> bool:

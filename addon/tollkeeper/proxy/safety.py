@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate
+from typing import Any, cast
 
 from .stages import Counters
 
@@ -22,31 +22,27 @@ def note_fault(counters: Counters, hook: str, error: BaseException) -> None:
     logger.error("fault: %s", counters.last_fault)
 
 
-def guarded[Self: Any, **P](
-    hook: Callable[Concatenate[Self, P], Any],
-) -> Callable[Concatenate[Self, P], Any]:
-    """Wrap a synchronous hook of the addon: any exception goes to ``self.on_fault(hook name, error, first argument)``."""
+def guarded[Hook: Callable[..., Any]](hook: Hook) -> Hook:
+    """Wrap a synchronous hook of an addon: any exception goes to ``self.on_fault(hook name, error, first argument)``."""
 
     @functools.wraps(hook)
-    def wrapper(self: Self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def wrapper(self: Any, *arguments: Any) -> Any:
         try:
-            return hook(self, *args, **kwargs)
+            return hook(self, *arguments)
         except Exception as error:
-            self.on_fault(hook.__name__, error, args[0] if args else None)
+            self.on_fault(hook.__name__, error, arguments[0] if arguments else None)
 
-    return wrapper
+    return cast("Hook", wrapper)
 
 
-def guarded_async[Self: Any, **P](
-    hook: Callable[Concatenate[Self, P], Coroutine[Any, Any, None]],
-) -> Callable[Concatenate[Self, P], Coroutine[Any, Any, None]]:
+def guarded_async[Hook: Callable[..., Coroutine[Any, Any, None]]](hook: Hook) -> Hook:
     """Like ``guarded`` for an asynchronous hook."""
 
     @functools.wraps(hook)
-    async def wrapper(self: Self, *args: P.args, **kwargs: P.kwargs) -> None:
+    async def wrapper(self: Any, *arguments: Any) -> None:
         try:
-            await hook(self, *args, **kwargs)
+            await hook(self, *arguments)
         except Exception as error:
-            self.on_fault(hook.__name__, error, args[0] if args else None)
+            self.on_fault(hook.__name__, error, arguments[0] if arguments else None)
 
-    return wrapper
+    return cast("Hook", wrapper)

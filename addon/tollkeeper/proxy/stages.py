@@ -10,7 +10,8 @@ from tollkeeper.core.principal import Principal
 from tollkeeper.gate.hosts import HostTable
 from tollkeeper.identity.local import local_principal
 from tollkeeper.ledger.ledger import Ledger
-from tollkeeper.policy.document import OBSERVE_ALL, Policy, load_policy
+from tollkeeper.policy.document import OBSERVE_ALL, load_policy
+from tollkeeper.policy.model import Policy
 from tollkeeper.pricing.book import PriceBook
 
 

@@ -1,0 +1,91 @@
+"""Reading numbers that others wrote: every count is a whole number in [0, MAX_COUNT], whatever stood there."""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from tollkeeper.core.usage import MAX_COUNT
+
+MAX_RAW_DEPTH = 6
+MAX_RAW_ITEMS = 64
+_NAME = re.compile(r"[A-Za-z0-9_.:/@\-]{1,80}")
+
+type Json = Any
+"""A parsed JSON value. Fractions are kept as their text: no figure passes through a float."""
+
+
+def count(value: Json, flags: set[str]) -> int:
+    """``value`` as a count. Missing and null are 0; what is no count is 0 or clamped, and flagged.
+
+    Whole numbers written as text are taken (protobuf JSON writes int64 so). bool, fractions, negatives and figures over
+    ``MAX_COUNT`` all occur in recorded answers (deep-research models sent −9).
+    """
+    if type(value) is int:
+        if 0 <= value <= MAX_COUNT:
+            return value
+        flags.add("count-negative" if value < 0 else "count-too-large")
+        return 0 if value < 0 else MAX_COUNT
+    if value is None:
+        return 0
+    if isinstance(value, str) and len(value) <= 64:
+        number = decimal(value)
+        if number is not None:
+            if number != number.to_integral_value():
+                flags.add("count-not-whole")
+            whole = MAX_COUNT + 1 if number > MAX_COUNT else -1 if number < 0 else int(number)
+            return count(whole, flags)
+    flags.add("count-not-a-number")
+    return 0
+
+
+def has_count(usage: Mapping[str, Json], key: str) -> bool:
+    """Does ``usage`` state this figure at all (null does not)?"""
+    return usage.get(key) is not None
+
+
+def member(value: Json, key: str) -> Mapping[str, Json]:
+    """The object under ``key``, or an empty one."""
+    inner = value.get(key) if isinstance(value, Mapping) else None
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def text(value: Json) -> str:
+    """A string, or an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def name(value: Json) -> str | None:
+    """A short identifier (model, id, error class, tier) or None: anything longer or with other signs may be free text."""
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    if type(value) is int and abs(value) < 10**9:
+        return str(value)
+    return None
+
+
+def decimal(value: Json) -> Decimal | None:
+    """A finite decimal of at most 64 characters, from a number or its text; None otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | str) or (isinstance(value, str) and len(value) > 64):
+        return None
+    try:
+        number = Decimal(value)
+    except (InvalidOperation, ValueError):
+        return None
+    return number if number.is_finite() and abs(number.adjusted()) < 64 else None
+
+
+def counts_only(value: Json, depth: int = 0) -> Json:
+    """A usage object without anything that could be free text: numbers, bools, short names, nesting. JSON can hold what comes out."""
+    if isinstance(value, Mapping):
+        if depth >= MAX_RAW_DEPTH:
+            return {}
+        kept = list(value.items())[:MAX_RAW_ITEMS]
+        return {key: counts_only(inner, depth + 1) for key, inner in kept if name(key) is not None}
+    if isinstance(value, list):
+        return [counts_only(inner, depth + 1) for inner in value[:MAX_RAW_ITEMS]] if depth < MAX_RAW_DEPTH else []
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else name(str(value))
+    return name(value)

@@ -1,0 +1,130 @@
+"""What a dialect is: pure functions over one request shape, and a small reader of one answer shape.
+
+A new provider of a known shape is a row in ``routes.toml``-like tables (``routes``); a new shape is one module in ``dialects``.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Protocol
+
+from tollkeeper.core.call import Ask, Endpoint
+from tollkeeper.core.usage import Usage
+
+from .counts import Json, counts_only, decimal, member, name
+
+MAX_RAW_OBJECTS = 8
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a reader has learned of one answer so far."""
+
+    model: str | None = None
+    response_id: str | None = None
+    terms: dict[str, str] = field(default_factory=dict)
+    cost_usd: Decimal | None = None
+    error: str | None = None
+    ended: bool = False
+    """The answer's own end mark was seen."""
+    final: bool = False
+    """Figures were seen that nothing will follow."""
+    raw: list[Mapping[str, Json]] = field(default_factory=list)
+    flags: set[str] = field(default_factory=set)
+
+    def identity(self, payload: Mapping[str, Json], model_key: str = "model", id_key: str = "id") -> None:
+        """Take the served model and the answer's id: the first id, the last model."""
+        self.model = name(payload.get(model_key)) or self.model
+        self.response_id = self.response_id or name(payload.get(id_key))
+
+    def term(self, key: str, value: Json) -> None:
+        """Keep what multiplies the price, in the provider's own word."""
+        if isinstance(value, str) and (known := name(value)):
+            self.terms[key] = known
+
+    def keep_raw(self, usage: Mapping[str, Json]) -> None:
+        """Replace the kept usage object: the last cumulative one is the bill."""
+        self.raw[:] = [counts_only(usage)]
+
+    def cost(self, value: Json, scale: Decimal = Decimal(1)) -> None:
+        """Keep a cost the provider states, in USD after ``scale``."""
+        stated = decimal(value)
+        if stated is None:
+            return
+        if stated < 0:
+            self.flags.add("cost-negative")
+            return
+        self.cost_usd = stated * scale
+
+    def failed(self, error: Json) -> None:
+        """Keep the class of an error object, never its message."""
+        self.error = error_class(error) or "error"
+
+
+class AnswerReader(Protocol):
+    """Reads one answer. Every payload is a parsed JSON object; nothing here raises for any shape of it."""
+
+    notes: Notes
+
+    def wants(self, data: bytes) -> bool:
+        """Might this raw stream element say something that must be kept? Substring probes only: it is asked for every event."""
+
+    def mark(self, data: bytes) -> None:
+        """A stream element that is no JSON, such as ``[DONE]``."""
+
+    def event(self, payload: Mapping[str, Json]) -> None:
+        """One stream element."""
+
+    def body(self, payload: Mapping[str, Json]) -> None:
+        """The whole answer, when it is one JSON object."""
+
+    def calls(self) -> tuple[Usage, ...]:
+        """The billed calls, by the figures seen so far."""
+
+    def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
+        """The model's output in one stream element or body, as the client saw it."""
+
+
+class Dialect(Protocol):
+    """One API shape."""
+
+    name: str
+
+    def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
+        """What a request asks, without ``input_bytes``-independent guesses."""
+
+    def prompt(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Iterator[str]:
+        """Every text that counts as input."""
+
+    def cap_path(self, endpoint: Endpoint, body: Mapping[str, Json]) -> tuple[str, ...]:
+        """Where this request's cap on output stands, or would."""
+
+    def reader(self, endpoint: Endpoint, ask: Ask) -> AnswerReader:
+        """A fresh reader."""
+
+
+def error_class(error: Json) -> str | None:
+    """The class a provider gives its error: ``type``, ``code`` or ``status``; an integer code as its digits. Never the message."""
+    if not isinstance(error, Mapping):
+        return "error" if error else None
+    for key in ("type", "code", "status"):
+        known = name(error.get(key))
+        if known is not None and known != "error":
+            return known
+    return error_class(error["error"]) if isinstance(error.get("error"), Mapping) else "error"
+
+
+def body_error(payload: Json) -> str | None:
+    """The class of the error in an answer's body, in any shape that the providers use; None when it names none."""
+    if isinstance(payload, list):
+        payload = next((item for item in payload if isinstance(item, Mapping)), None)
+    if not isinstance(payload, Mapping):
+        return None
+    inner = payload.get("error")
+    if isinstance(inner, Mapping):
+        return error_class(inner)
+    if inner:
+        return name(payload.get("code")) or "error"
+    if isinstance(payload.get("detail"), str | list | Mapping):
+        return name(member(payload, "detail").get("code")) or "error"
+    return None

@@ -1,0 +1,214 @@
+"""Anthropic Messages, at Anthropic, on AWS, Azure and Vertex, and where others imitate it.
+
+Reference: docs.anthropic.com/en/api/messages, /en/api/messages-streaming; counts exclude the cache (docs/wire.md, "Counting").
+"""
+
+from collections.abc import Iterator, Mapping
+
+from tollkeeper.core.call import Ask, Endpoint
+from tollkeeper.core.usage import Usage
+from tollkeeper.wire.counts import Json, count, has_count, member, name
+from tollkeeper.wire.dialect import AnswerReader, Notes
+from tollkeeper.wire.material import schema_text, texts, weigh
+from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED, positive
+from tollkeeper.wire.stated_cost import note_copilot_cost, note_stated_cost
+
+_TERMS = ("service_tier", "inference_geo", "speed")
+_SERVED = ("message", "fallback_message")
+_FREE_TOOLS = frozenset({"web_fetch_requests", "tool_search_requests"})
+"""Server tools without a fee of their own (docs.anthropic.com/en/docs/about-claude/pricing)."""
+
+_MAX_ITERATIONS = 256
+_COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+class AnthropicMessages:
+    """The dialect ``anthropic-messages``."""
+
+    name = "anthropic-messages"
+
+    def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
+        """See ``Dialect``."""
+        material = weigh((body.get("system"), body.get("messages")))
+        tools = body.get("tools")
+        ttl = material.cache_write_ttl
+        if ttl != "1h":
+            marks = weigh((tools, {"cache_control": body.get("cache_control")}))
+            ttl = marks.cache_write_ttl or ttl
+        messages = body.get("messages")
+        history = messages if isinstance(messages, list) else []
+        return Ask(
+            model=name(body.get("model")) or endpoint.model_in_path,
+            streamed=body.get("stream") is True,
+            max_output_tokens=positive(body.get("max_tokens")) or positive(body.get("max_tokens_to_sample")),
+            fresh=not any(isinstance(turn, Mapping) and turn.get("role") == "assistant" for turn in history),
+            input_bytes=material.text_bytes + len(schema_text(tools).encode("utf-8", "replace")),
+            media_parts=material.media_parts,
+            cache_write_ttl=ttl,
+            service_tier=name(body.get("service_tier")),
+            server_tools=_server_tools(tools),
+        )
+
+    def prompt(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Iterator[str]:
+        """See ``Dialect``."""
+        yield from texts((body.get("system"), body.get("messages")))
+        yield schema_text(body.get("tools"))
+
+    def cap_path(self, endpoint: Endpoint, body: Mapping[str, Json]) -> tuple[str, ...]:
+        """See ``Dialect``."""
+        return ("max_tokens",)
+
+    def reader(self, endpoint: Endpoint, ask: Ask) -> AnswerReader:
+        """See ``Dialect``."""
+        return MessagesReader(endpoint, ask)
+
+
+class MessagesReader:
+    """Reads one answer: ``message_start`` overlaid, field by field, by every ``message_delta``; figures are cumulative."""
+
+    def __init__(self, endpoint: Endpoint, ask: Ask) -> None:
+        self.notes = Notes()
+        self._ask = ask
+        self._usage: dict[str, Json] = {}
+
+    def wants(self, data: bytes) -> bool:
+        """See ``AnswerReader``."""
+        return b'"usage"' in data or b'"message_stop"' in data or b'"error"' in data
+
+    def mark(self, data: bytes) -> None:
+        """See ``AnswerReader``."""
+
+    def event(self, payload: Mapping[str, Json]) -> None:
+        """See ``AnswerReader``."""
+        kind = payload.get("type")
+        if kind == "message_start":
+            message = member(payload, "message")
+            self.notes.identity(message)
+            self._overlay(message.get("usage"))
+        elif kind == "message_delta":
+            self._overlay(payload.get("usage"))
+            note_copilot_cost(payload, self.notes)
+            stopped = bool(member(payload, "delta").get("stop_reason"))
+            self.notes.final = self.notes.final or (stopped and isinstance(payload.get("usage"), Mapping))
+        elif kind == "message_stop":
+            self.notes.ended = True
+            # A recorded minority of hosts puts usage on message_stop; after it nothing follows in any case.
+            self._overlay(payload.get("usage"))
+            self.notes.final = self.notes.final or bool(self._usage)
+        elif kind == "error":
+            self.notes.failed(payload.get("error"))
+
+    def body(self, payload: Mapping[str, Json]) -> None:
+        """See ``AnswerReader``."""
+        self.notes.identity(payload)
+        if payload.get("type") == "error" or payload.get("error"):
+            self.notes.failed(payload.get("error"))
+        self._overlay(payload.get("usage"))
+        note_copilot_cost(payload, self.notes)
+        self.notes.ended = True
+        self.notes.final = bool(self._usage)
+
+    def _overlay(self, usage: Json) -> None:
+        if not isinstance(usage, Mapping):
+            return
+        self._usage.update({key: value for key, value in usage.items() if value is not None})
+        if not any(has_count(self._usage, key) for key in _COUNTS):
+            self._usage.clear()
+            return
+        notes = self.notes
+        for key in _TERMS:
+            notes.term(key, usage.get(key))
+        notes.keep_raw(self._usage)
+        note_stated_cost(self._usage, notes)
+
+    def calls(self) -> tuple[Usage, ...]:
+        """See ``AnswerReader``. ``iterations`` names every billed sampling, some at models of their own; else there is one."""
+        if not self._usage:
+            return ()
+        model = self.notes.model or self._ask.model
+        whole = self._one(self._usage, model)
+        entries = self._usage.get("iterations")
+        entries = [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+        if not entries:
+            return (whole,)
+        if len(entries) > _MAX_ITERATIONS:
+            self.notes.flags.add("too-many-iterations")
+            entries = entries[:_MAX_ITERATIONS]
+        return self._iterations(entries, whole, model)
+
+    def _iterations(self, entries: list[Mapping[str, Json]], whole: Usage, model: str | None) -> tuple[Usage, ...]:
+        fell_back = any(entry.get("type") == "fallback_message" for entry in entries)
+        calls: list[Usage] = []
+        served: list[int] = []
+        for entry in entries:
+            kind = entry.get("type", "message")
+            usage = self._one(entry, name(entry.get("model")) or model)
+            if fell_back and kind == "message" and not usage.output_tokens:
+                continue  # a model that declined is not billed (docs.anthropic.com, fallback models)
+            if kind in _SERVED:
+                served.append(len(calls))
+            calls.append(usage)
+        if not served:  # only what comes on top was itemised
+            return (whole, *calls)
+        last = served[-1]
+        calls[last] = _with(calls[last], whole.reasoning_tokens, whole.units)
+        billed = sum(calls[index].output_tokens for index in served)
+        if billed != whole.output_tokens:
+            self.notes.flags.add("iterations-differ-from-total")
+        return tuple(calls)
+
+    def _one(self, usage: Mapping[str, Json], model: str | None) -> Usage:
+        flags = self.notes.flags
+        created = member(usage, "cache_creation")
+        long_write = count(created.get("ephemeral_1h_input_tokens"), flags)
+        short_write = count(created.get("ephemeral_5m_input_tokens"), flags)
+        written = count(usage.get("cache_creation_input_tokens"), flags)
+        output = count(usage.get("output_tokens"), flags)
+        thinking = count(member(usage, "output_tokens_details").get("thinking_tokens"), flags)
+        return Usage(
+            model=model,
+            input_tokens=count(usage.get("input_tokens"), flags),
+            cache_read_tokens=count(usage.get("cache_read_input_tokens"), flags),
+            cache_write_5m_tokens=max(short_write, written - long_write),
+            cache_write_1h_tokens=long_write,
+            output_tokens=output,
+            reasoning_tokens=min(thinking, output),
+            units=self._tool_units(usage),
+        )
+
+    def _tool_units(self, usage: Mapping[str, Json]) -> dict[str, int]:
+        used = member(usage, "server_tool_use")
+        billed = [key for key in used if key.endswith("_requests") and key not in _FREE_TOOLS and name(key)]
+        return {key: found for key in billed[:16] if (found := count(used[key], self.notes.flags))}
+
+    def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
+        """See ``AnswerReader``."""
+        delta = member(payload, "delta")
+        yield from texts(delta.get(key) for key in ("text", "thinking", "partial_json"))
+        for block in (member(payload, "content_block"), *_blocks(payload.get("content"))):
+            yield from texts(block.get(key) for key in ("text", "thinking", "name", "input"))
+
+
+def _blocks(content: Json) -> list[Mapping[str, Json]]:
+    return [block for block in content if isinstance(block, Mapping)] if isinstance(content, list) else []
+
+
+def _with(usage: Usage, reasoning: int, units: Mapping[str, int]) -> Usage:
+    return Usage(
+        model=usage.model,
+        input_tokens=usage.input_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_5m_tokens=usage.cache_write_5m_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens or min(reasoning, usage.output_tokens),
+        units=usage.units or units,
+    )
+
+
+def _server_tools(tools: Json) -> int:
+    total = 0
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, Mapping) and str(tool.get("type", "")).startswith("web_search"):
+            total += positive(tool.get("max_uses")) or SEARCHES_UNBOUNDED
+    return min(total, 1000)

@@ -1,0 +1,155 @@
+"""OpenAI Chat Completions, legacy completions and embeddings, and every host that speaks them.
+
+Reference: platform.openai.com/docs/api-reference/chat; deviations: docs/wire.md, "Counting".
+"""
+
+from collections.abc import Iterator, Mapping
+
+from tollkeeper.core.call import Ask, Endpoint
+from tollkeeper.core.usage import Usage
+from tollkeeper.wire.counts import Json, member, name
+from tollkeeper.wire.dialect import AnswerReader, Notes
+from tollkeeper.wire.inclusive import has_counts, inclusive_usage
+from tollkeeper.wire.material import schema_text, texts, weigh
+from tollkeeper.wire.reading_asks import at_least_one, positive
+from tollkeeper.wire.stated_cost import note_copilot_cost, note_stated_cost
+from tollkeeper.wire.traits import OLD_CAP, USAGE_UNASKED
+
+_ANSWERED = frozenset({"assistant", "tool", "function"})
+_SCHEMAS = ("tools", "functions", "response_format")
+
+
+class OpenAIChat:
+    """The dialect ``openai-chat``."""
+
+    name = "openai-chat"
+
+    def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
+        """See ``Dialect``."""
+        material = weigh(_inputs(body))
+        streamed = body.get("stream") is True
+        asked = member(body, "stream_options").get("include_usage") is True
+        caps = [cap for key in ("max_completion_tokens", "max_tokens") if (cap := positive(body.get(key)))]
+        messages = body.get("messages")
+        history = messages if isinstance(messages, list) else []
+        return Ask(
+            model=name(body.get("model")),
+            streamed=streamed,
+            max_output_tokens=min(caps, default=None),
+            choices=max(at_least_one(body.get("n")), at_least_one(body.get("best_of"))),
+            fresh=not any(isinstance(turn, Mapping) and turn.get("role") in _ANSWERED for turn in history),
+            usage_requested=not streamed or asked or USAGE_UNASKED in endpoint.traits,
+            input_bytes=material.text_bytes + sum(len(schema_text(body.get(key)).encode("utf-8", "replace")) for key in _SCHEMAS),
+            media_parts=material.media_parts,
+            cache_write_ttl=material.cache_write_ttl,
+            service_tier=name(body.get("service_tier")),
+            server_tools=int(isinstance(body.get("web_search_options"), Mapping)),
+        )
+
+    def prompt(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Iterator[str]:
+        """See ``Dialect``. Token arrays (embeddings, completions) become as many one-token words."""
+        yield from texts(_inputs(body))
+        for key in _SCHEMAS:
+            yield schema_text(body.get(key))
+        for key in ("input", "prompt"):
+            tokens = body.get(key)
+            if isinstance(tokens, list):
+                for item in (tokens, *(inner for inner in tokens if isinstance(inner, list))):
+                    yield " a" * sum(1 for token in item if type(token) is int)
+
+    def cap_path(self, endpoint: Endpoint, body: Mapping[str, Json]) -> tuple[str, ...]:
+        """See ``Dialect``."""
+        if "max_completion_tokens" in body:
+            return ("max_completion_tokens",)
+        old = "max_tokens" in body or endpoint.operation != "chat" or OLD_CAP in endpoint.traits
+        return ("max_tokens",) if old else ("max_completion_tokens",)
+
+    def reader(self, endpoint: Endpoint, ask: Ask) -> AnswerReader:
+        """See ``Dialect``."""
+        return ChatReader(endpoint, ask)
+
+
+class ChatReader:
+    """Reads one answer: the last usage that holds figures is the bill."""
+
+    def __init__(self, endpoint: Endpoint, ask: Ask) -> None:
+        self.notes = Notes()
+        self._endpoint = endpoint
+        self._ask = ask
+        self._usage: Mapping[str, Json] | None = None
+        self._finished = False
+        self._begun = False
+
+    def wants(self, data: bytes) -> bool:
+        """See ``AnswerReader``. Asked for usage, OpenAI writes ``"usage":null`` into every chunk: that alone is nothing."""
+        if not self._begun:
+            self._begun = True
+            return True
+        if b'usage"' in data and (b'"usage":null' not in data or b'usage":{' in data):
+            return True
+        return b'"finish_reason":"' in data or b'"finish_reason": "' in data or b'"error"' in data
+
+    def mark(self, data: bytes) -> None:
+        """See ``AnswerReader``."""
+        if data.strip() == b"[DONE]":
+            self.notes.ended = True
+            self.notes.final = self._usage is not None
+
+    def event(self, payload: Mapping[str, Json]) -> None:
+        """See ``AnswerReader``."""
+        self.body(payload)
+
+    def body(self, payload: Mapping[str, Json]) -> None:
+        """See ``AnswerReader``."""
+        notes = self.notes
+        notes.identity(payload)
+        notes.term("service_tier", payload.get("service_tier"))
+        if payload.get("error"):
+            notes.failed(payload["error"])
+        choices = payload.get("choices")
+        choices = [choice for choice in choices if isinstance(choice, Mapping)] if isinstance(choices, list) else []
+        for choice in choices:
+            if choice.get("finish_reason"):
+                self._finished = notes.ended = True
+            if choice.get("error"):
+                notes.failed(choice["error"])
+        usage = self._find_usage(payload, choices)
+        if usage is not None:
+            self._usage = usage
+            notes.keep_raw(usage)
+            note_stated_cost(usage, notes)
+            notes.term("service_tier", usage.get("service_tier"))
+        note_copilot_cost(payload, notes)
+        # A usage beside an unfinished choice is a running figure (Perplexity, DeepSeek).
+        notes.final = notes.final or (self._usage is not None and (self._finished or notes.ended or not choices))
+
+    def _find_usage(self, payload: Mapping[str, Json], choices: list[Mapping[str, Json]]) -> Mapping[str, Json] | None:
+        places = [payload.get("usage"), *(choice.get("usage") for choice in choices)]  # Moonshot: in the choice
+        places.append(member(payload, "x_groq").get("usage"))  # Groq repeats it there; older answers hold only this one
+        return next((place for place in places if isinstance(place, Mapping) and has_counts(place)), None)
+
+    def calls(self) -> tuple[Usage, ...]:
+        """See ``AnswerReader``."""
+        if self._usage is None:
+            return ()
+        model = self.notes.model or self._ask.model
+        usage = inclusive_usage(self._usage, model, self._endpoint.traits, self.notes.flags)
+        return (usage,)
+
+    def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
+        """See ``AnswerReader``."""
+        choices = payload.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, Mapping):
+                continue
+            yield choice["text"] if isinstance(choice.get("text"), str) else ""
+            for holder in (member(choice, "delta"), member(choice, "message")):
+                yield from texts(
+                    holder.get(key) for key in ("content", "reasoning_content", "reasoning", "refusal", "function_call")
+                )
+                calls = holder.get("tool_calls")
+                yield from texts(member(call, "function") for call in (calls if isinstance(calls, list) else ()))
+
+
+def _inputs(body: Mapping[str, Json]) -> tuple[Json, ...]:
+    return (body.get("messages"), body.get("prompt"), body.get("input"), body.get("suffix"))

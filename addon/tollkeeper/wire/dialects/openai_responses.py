@@ -1,0 +1,215 @@
+"""OpenAI Responses (and its compaction), as api.openai.com, Azure, the Codex backend, Copilot, OpenRouter and xAI speak it.
+
+Reference: platform.openai.com/docs/api-reference/responses; tool fees: platform.openai.com/docs/pricing.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from tollkeeper.core.call import Ask, Endpoint
+from tollkeeper.core.usage import Usage
+from tollkeeper.wire.counts import Json, count, member, name
+from tollkeeper.wire.dialect import AnswerReader, Notes
+from tollkeeper.wire.inclusive import has_counts, inclusive_usage
+from tollkeeper.wire.material import schema_text, texts, weigh
+from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED, positive
+from tollkeeper.wire.stated_cost import note_copilot_cost, note_stated_cost
+
+_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done"})
+_STATE = ("previous_response_id", "conversation")
+_SERVER_TOOLS = ("web_search", "file_search")
+_MAX_ITEMS = 10_000
+
+
+class OpenAIResponses:
+    """The dialect ``openai-responses``."""
+
+    name = "openai-responses"
+
+    def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
+        """See ``Dialect``."""
+        material = weigh((body.get("input"), body.get("instructions")))
+        schemas = schema_text(body.get("tools")) + schema_text(member(body, "text").get("format"))
+        return Ask(
+            model=name(body.get("model")),
+            streamed=body.get("stream") is True,
+            max_output_tokens=positive(body.get("max_output_tokens")),
+            fresh=not any(body.get(key) for key in _STATE) and not _has_answer(body.get("input")),
+            input_bytes=material.text_bytes + len(schemas.encode("utf-8", "replace")),
+            media_parts=material.media_parts,
+            cache_write_ttl=material.cache_write_ttl,
+            service_tier=name(body.get("service_tier")),
+            server_tools=_server_tools(body),
+        )
+
+    def prompt(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Iterator[str]:
+        """See ``Dialect``."""
+        yield from texts((body.get("instructions"), body.get("input")))
+        yield schema_text(body.get("tools"))
+        yield schema_text(member(body, "text").get("format"))
+
+    def cap_path(self, endpoint: Endpoint, body: Mapping[str, Json]) -> tuple[str, ...]:
+        """See ``Dialect``."""
+        return ("max_output_tokens",)
+
+    def reader(self, endpoint: Endpoint, ask: Ask) -> AnswerReader:
+        """See ``Dialect``."""
+        return ResponsesReader(endpoint, ask)
+
+
+class ResponsesReader:
+    """Reads one answer: usage stands in the event that ends the response."""
+
+    def __init__(self, endpoint: Endpoint, ask: Ask) -> None:
+        self.notes = Notes()
+        self._endpoint = endpoint
+        self._ask = ask
+        self._usage: Mapping[str, Json] | None = None
+        self._tool_usage: Mapping[str, Json] = {}
+        self._tools: Json = None
+        self._items: list[Mapping[str, Json]] = []
+        self._begun = False
+
+    def wants(self, data: bytes) -> bool:
+        """See ``AnswerReader``."""
+        if not self._begun:
+            self._begun = True
+            return True
+        if b'"usage"' in data and (b'"usage":null' not in data or b'"usage":{' in data):
+            return True
+        if (
+            b'"error"' in data
+            or b'"response.failed"' in data
+            or b'"response.incomplete"' in data
+            or b'"response.completed"' in data
+        ):
+            return True
+        return b"_call" in data and b"response.output_item.done" in data
+
+    def mark(self, data: bytes) -> None:
+        """See ``AnswerReader``."""
+
+    def event(self, payload: Mapping[str, Json]) -> None:
+        """See ``AnswerReader``."""
+        kind = payload.get("type")
+        if kind == "error":
+            self.notes.failed(payload.get("error") or {"code": payload.get("code")})
+            return
+        if kind == "response.output_item.done":
+            item = payload.get("item")
+            if isinstance(item, Mapping) and len(self._items) < _MAX_ITEMS:
+                self._items.append(item)
+            return
+        response = payload.get("response")
+        if isinstance(response, Mapping):
+            self._take(response)
+            note_copilot_cost(payload, self.notes)
+            if kind in _ENDS:
+                self.notes.ended = True
+                self.notes.final = self._usage is not None
+
+    def body(self, payload: Mapping[str, Json]) -> None:
+        """See ``AnswerReader``."""
+        if payload.get("error") and "output" not in payload:
+            self.notes.failed(payload["error"])
+        self._take(payload)
+        if payload.get("status") in {"queued", "in_progress"}:
+            self.notes.flags.add("background")  # its usage is only ever seen where the client reads the response again
+        self.notes.ended = True
+        self.notes.final = self._usage is not None
+
+    def _take(self, response: Mapping[str, Json]) -> None:
+        notes = self.notes
+        notes.identity(response)
+        notes.term("service_tier", response.get("service_tier"))
+        if isinstance(response.get("error"), Mapping):
+            notes.error = name(response["error"].get("code")) or name(response["error"].get("type")) or "error"
+        self._tool_usage = member(response, "tool_usage") or self._tool_usage
+        self._tools = response.get("tools") or self._tools
+        output = response.get("output")
+        if isinstance(output, list) and output:
+            self._items = [item for item in output[:_MAX_ITEMS] if isinstance(item, Mapping)]
+        usage = response.get("usage")
+        if isinstance(usage, Mapping) and has_counts(usage):
+            self._usage = usage
+            notes.keep_raw(usage)
+            note_stated_cost(usage, notes)
+        note_copilot_cost(response, notes)
+
+    def calls(self) -> tuple[Usage, ...]:
+        """See ``AnswerReader``. Hosted tools are not in ``usage``: they are counted from the output items."""
+        if self._usage is None:
+            return ()
+        model = self.notes.model or self._ask.model
+        usage = inclusive_usage(self._usage, model, self._endpoint.traits, self.notes.flags)
+        units = {**usage.units, **self._tool_units()}
+        main = Usage(
+            model=usage.model,
+            input_tokens=usage.input_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_write_5m_tokens=usage.cache_write_5m_tokens,
+            cache_write_1h_tokens=usage.cache_write_1h_tokens,
+            output_tokens=usage.output_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            units=units,
+        )
+        return (main, *self._image_call())
+
+    def _tool_units(self) -> dict[str, int]:
+        flags = self.notes.flags
+        searches = sum(1 for item in self._items if item.get("type") == "web_search_call" and _is_search(item))
+        stated = member(self._tool_usage, "web_search").get("num_requests")
+        units = {
+            "web_search_requests": count(stated, flags) if stated is not None else searches,
+            "file_search_requests": sum(1 for item in self._items if item.get("type") == "file_search_call"),
+            "code_interpreter_sessions": len(
+                {name(item.get("container_id")) for item in self._items if item.get("type") == "code_interpreter_call"}
+            ),
+        }
+        return {unit: found for unit, found in units.items() if found}
+
+    def _image_call(self) -> tuple[Usage, ...]:
+        image = member(self._tool_usage, "image_gen")
+        if not has_counts(image) or not (image.get("input_tokens") or image.get("output_tokens")):
+            return ()
+        self.notes.raw.append({"image_gen": _numbers(image)})
+        tools = self._tools if isinstance(self._tools, list) else []
+        models = [
+            name(tool.get("model")) for tool in tools if isinstance(tool, Mapping) and tool.get("type") == "image_generation"
+        ]
+        return (inclusive_usage(image, next((model for model in models if model), "gpt-image-1"), frozenset(), self.notes.flags),)
+
+    def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
+        """See ``AnswerReader``. Audio deltas are base64 and ``obfuscation`` is padding: neither is text."""
+        kind, delta = payload.get("type"), payload.get("delta")
+        if isinstance(kind, str) and isinstance(delta, str) and "audio.delta" not in kind:
+            yield delta
+        output = payload.get("output")
+        for item in output if isinstance(output, list) else ():
+            if isinstance(item, Mapping):
+                yield from texts(item.get(key) for key in ("content", "summary", "arguments", "input", "code"))
+
+
+def _numbers(usage: Mapping[str, Json]) -> Mapping[str, Json]:
+    return {key: value for key, value in usage.items() if type(value) is int}
+
+
+def _is_search(item: Mapping[str, Json]) -> bool:
+    """Opening a page and finding in it cost nothing (platform.openai.com/docs/pricing, "web search")."""
+    return member(item, "action").get("type", "search") == "search"
+
+
+def _has_answer(turns: Json) -> bool:
+    """Does the input hold anything a model made?"""
+    for turn in turns if isinstance(turns, list) else ():
+        if isinstance(turn, Mapping):
+            if turn.get("role") == "assistant" or turn.get("type", "message") != "message":
+                return True
+    return False
+
+
+def _server_tools(body: Mapping[str, Json]) -> int:
+    tools = body.get("tools")
+    kinds = [str(tool.get("type", "")) for tool in (tools if isinstance(tools, list) else ()) if isinstance(tool, Mapping)]
+    if not any(kind.startswith(_SERVER_TOOLS) for kind in kinds):
+        return 0
+    return min(positive(body.get("max_tool_calls")) or SEARCHES_UNBOUNDED, 1000)

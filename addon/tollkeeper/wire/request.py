@@ -1,0 +1,111 @@
+"""Reading and rewriting what a client sends: the model, the bounds, the size. A rewrite changes only the bytes that must change."""
+
+import json
+import re
+from collections.abc import Mapping
+from urllib.parse import quote, unquote
+
+from tollkeeper.core.call import Ask, Endpoint
+from tollkeeper.core.errors import WireError
+
+from .counts import Json
+from .dialects import DIALECTS
+from .framing.decoders import decoder_for
+from .splice import as_text, members, put
+
+MAX_PROMPT_CHARS = 2 * 1024 * 1024
+"""Text gathered for counting; the counter samples beyond it anyway."""
+
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+"""The most a request body may unpack to: twice the largest body that any provider documents (32 MB, Anthropic and Bedrock)."""
+
+_MODEL_IN_PATH = re.compile(
+    r"(?i)(?P<before>/(?:deployments|engines|models|tunedModels|endpoints|model)/)(?P<model>[^/:?#]+)(?=[:/?#]|$)"
+)
+_MODEL_KEYS = frozenset({"model"})
+
+
+def read_ask(endpoint: Endpoint, body: bytes) -> Ask:
+    """What a request asks of a model. Never raises: a body that is no JSON object gives an ask that knows its size only."""
+    dialect = DIALECTS.get(endpoint.dialect or "")
+    parsed = _object(body)
+    if dialect is None or parsed is None:
+        return Ask(input_bytes=len(body))
+    try:
+        return dialect.read_ask(endpoint, parsed)
+    except (RecursionError, ValueError, TypeError, AttributeError):  # a shape nobody has thought of must not stop a call
+        return Ask(input_bytes=len(body))
+
+
+def prompt_text(endpoint: Endpoint, body: bytes) -> str:
+    """All text that counts as input, for counting tokens; at most ``MAX_PROMPT_CHARS`` of it. Never raises."""
+    dialect = DIALECTS.get(endpoint.dialect or "")
+    parsed = _object(body)
+    if dialect is None or parsed is None:
+        return ""
+    kept: list[str] = []
+    room = MAX_PROMPT_CHARS
+    try:
+        for text in dialect.prompt(endpoint, parsed):
+            if text:
+                kept.append(text[:room])
+                room -= len(text) + 1
+            if room <= 0:
+                break
+    except (RecursionError, ValueError, TypeError, AttributeError):
+        pass
+    return "\n".join(kept)[:MAX_PROMPT_CHARS]
+
+
+def set_model(endpoint: Endpoint, path: str, body: bytes, model: str) -> tuple[str, bytes]:
+    """The path and body of the same request to another model. Raises ``WireError`` when the body cannot be rewritten.
+
+    Where the path names the model it is changed there; where the body's top level does, there; every other byte stays.
+    """
+    if endpoint.model_in_path is not None:
+        path = _set_in_path(path, endpoint.model_in_path, model)
+    document = as_text(body)
+    found, _ = members(document)
+    if any(member.key == "model" for member in found):
+        return path, put(document, ("model",), json.dumps(model)).encode()
+    if endpoint.model_in_path is None:
+        raise WireError('the request names no model: neither its path nor a top-level "model" in its body')
+    return path, body
+
+
+def set_output_cap(endpoint: Endpoint, body: bytes, tokens: int) -> bytes:
+    """The body with its cap on output lowered to ``tokens``, or added. A cap that is lower already stays. Raises ``WireError``."""
+    dialect = DIALECTS.get(endpoint.dialect or "")
+    if dialect is None:
+        raise WireError(f"{endpoint.path} has no cap on output that could be set")
+    document = as_text(body)
+    found, _ = members(document)
+    parsed = {member.key: member.value for member in found}
+    cap = dialect.read_ask(endpoint, parsed).max_output_tokens
+    if cap is not None and cap <= tokens:
+        return body
+    return put(document, dialect.cap_path(endpoint, parsed), str(tokens)).encode()
+
+
+def decode_body(body: bytes, encodings: str, limit: int = MAX_REQUEST_BYTES) -> bytes:
+    """A request body without its content-encoding. Raises ``WireError`` when it is damaged or unpacks to more than ``limit``."""
+    decoder = decoder_for(encodings, limit)
+    if decoder is None:
+        return body
+    return decoder.feed(body) + decoder.close()
+
+
+def _object(body: bytes) -> Mapping[str, Json] | None:
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _set_in_path(path: str, old: str, model: str) -> str:
+    bare, mark, query = path.partition("?")
+    for match in reversed(list(_MODEL_IN_PATH.finditer(bare))):
+        if unquote(match["model"]) == old:
+            return bare[: match.start("model")] + quote(model, safe="@-._~") + bare[match.end("model") :] + mark + query
+    raise WireError(f"the model {old!r} is not found again in the path {bare!r}")

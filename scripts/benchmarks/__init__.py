@@ -1,0 +1,1 @@
+"""Benchmarks of the proxy against plain mitmproxy: run ``scripts/bench``."""
