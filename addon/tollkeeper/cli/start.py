@@ -7,7 +7,7 @@ from tollkeeper.core.paths import home
 from tollkeeper.gate.access import new_credential
 from tollkeeper.proxy.settings import DEFAULT_PORT, Settings
 
-from .process import proxy_url, read_state, spawn
+from .process import become, proxy_url, read_state, spawn
 
 USE = 'eval "$(tollkeeper env)"'
 
@@ -35,18 +35,11 @@ def command(host: str, port: int, policy: str | None, auth: bool, foreground: bo
         drain_seconds=drain_seconds,
     )
     if foreground:
-        _in_foreground(settings)
-        return
+        click.echo(f"tollkeeper: starting on {host}:{port or 'a free port'}; in another terminal: {USE}", err=True)
+        become(settings)
     _, state = spawn(settings, log=own.log)
     click.echo(f"tollkeeper: metering on {state['host']}:{state['port']} ({_mode_words(state['mode'])})", err=True)
     click.echo(f"use it: {USE}    stop it: tollkeeper stop", err=True)
-
-
-def _in_foreground(settings: Settings) -> None:
-    from tollkeeper.proxy.runner import main
-
-    click.echo(f"tollkeeper: starting on {settings.host}:{settings.port}; in another terminal: {USE}", err=True)
-    main(settings)
 
 
 def _mode_words(mode: str) -> str:

@@ -5,13 +5,19 @@ default addons, 38 µs with five, about 12 µs with two (docs/benchmarks.md). An
 """
 
 import inspect
+import logging
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from mitmproxy import exceptions, hooks
-from mitmproxy.addonmanager import AddonManager, safecall
+from mitmproxy.addonmanager import AddonManager
 from mitmproxy.master import Master
 from mitmproxy.options import Options
+
+from .trim import options_snapshot
+
+logger = logging.getLogger(__name__)
 
 
 class CachedAddonManager(AddonManager):
@@ -53,8 +59,10 @@ class CachedAddonManager(AddonManager):
         if plain:
             arguments = event.args()
             for function in self.handlers(event):
-                with safecall():
+                try:
                     function(*arguments)
+                except Exception as error:
+                    _log(event, error)
         return plain
 
     async def handle_lifecycle(self, event: hooks.Hook) -> None:
@@ -63,19 +71,40 @@ class CachedAddonManager(AddonManager):
 
     async def trigger_event(self, event: hooks.Hook) -> None:
         """Call every handler in order, awaiting those that are coroutines; an exception is logged and the next one runs."""
+        arguments = event.args()
         for function in self.handlers(event):
             try:
-                with safecall():
-                    result = function(*event.args())
-                    if result is not None and inspect.isawaitable(result):
-                        await result
+                result = function(*arguments)
+                if result is not None and inspect.isawaitable(result):
+                    await result
             except exceptions.AddonHalt:
                 return
+            except Exception as error:
+                _log(event, error)
+
+
+def _log(event: hooks.Hook, error: Exception) -> None:
+    """An add-on of mitmproxy's raised (ours never let anything out): say so by type, since the text may quote a body."""
+    logger.error("Addon error in %s: %s", event.name, type(error).__name__)
 
 
 class SidecarMaster(Master):
     """mitmproxy's ``Master`` with cached dispatch."""
 
+    addons: CachedAddonManager
+
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.addons = CachedAddonManager(self)
+        self._snapshot: SimpleNamespace | None = None
+        options.changed.connect(self._forget_snapshot)
+
+    def _forget_snapshot(self, updated: set[str]) -> None:
+        self._snapshot = None
+
+    @property
+    def options_snapshot(self) -> SimpleNamespace:
+        """Every option's present value, as plain attributes for layers to read."""
+        if self._snapshot is None:
+            self._snapshot = options_snapshot(self.options)
+        return self._snapshot

@@ -5,19 +5,29 @@ times a request, also when nobody listens. Here a hook whose handlers are all pl
 completion is the next event; a hook with a coroutine still gets its task. The order of events a layer sees is the same.
 """
 
+import asyncio
 import logging
 from collections import deque
+from typing import Any
 
 from mitmproxy.proxy import commands, events, mode_servers
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.utils import asyncio_utils
 
-from .dispatch import CachedAddonManager
+from .dispatch import SidecarMaster
+
+_TASKS: set[asyncio.Task[None]] = set()
+"""Hooks under way: the event loop itself keeps only weak references."""
 
 
 class SwiftConnectionHandler(ProxyConnectionHandler):
-    """``ProxyConnectionHandler`` with in-place hooks."""
+    """``ProxyConnectionHandler`` with in-place hooks; its master is a ``SidecarMaster``."""
+
+    master: SidecarMaster
+
+    def __init__(self, master: SidecarMaster, reader: Any, writer: Any, _options: Any, mode: Any) -> None:
+        super().__init__(master, reader, writer, master.options_snapshot, mode)
 
     async def server_event(self, event: events.Event) -> None:
         """Feed an event to the layers and carry out what they command; nothing awaits while the lock is held (mitmproxy #7027)."""
@@ -46,13 +56,26 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
 
     def _call_in_place(self, hook: commands.StartHook) -> bool:
         """Whether the hook is done: all its handlers are plain functions and were called. Else a task has been started."""
-        manager = self.master.addons
-        if isinstance(manager, CachedAddonManager) and manager.call_in_place(hook):
+        if self.master.addons.call_in_place(hook):
             return True
-        asyncio_utils.create_task(
-            self.hook_task(hook), name=f"handle_hook({hook.name})", keep_ref=True, client=self.client.peername
-        )
+        task = self.master.event_loop.create_task(self.hook_task(hook))
+        if not task.done():
+            _TASKS.add(task)
+            task.add_done_callback(_TASKS.discard)
         return False
+
+    async def handle_hook(self, hook: commands.StartHook) -> None:
+        """Call the handlers of a hook; the inactivity timer stands still meanwhile."""
+        watchdog = self.timeout_watchdog
+        watchdog.can_timeout.clear()
+        watchdog.blocker += 1
+        try:
+            await self.master.addons.trigger_event(hook)
+        finally:
+            watchdog.blocker -= 1
+            if watchdog.blocker == 0:
+                watchdog.register_activity()
+                watchdog.can_timeout.set()
 
     def _carry_out(self, command: commands.Command) -> None:
         """The rare commands, as the parent does them."""

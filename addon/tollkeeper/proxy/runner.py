@@ -25,7 +25,7 @@ from tollkeeper.gate.access import check_listener
 from tollkeeper.gate.bundle import upstream_bundle, write_bundle
 from tollkeeper.gate.ca import Authority, ensure_ca
 
-from . import handler, repairs
+from . import handler, repairs, trim
 from .dispatch import SidecarMaster
 from .door import Door
 from .hooks import Hooks
@@ -66,6 +66,7 @@ def build(settings: Settings, stages: Stages, authority: Authority) -> tuple[Sid
     """The master with its addons. Raises ``GateError`` when an option would open a hole."""
     repairs.apply()
     handler.install()
+    trim.install()
     master = SidecarMaster(master_options(settings, authority))
     door = Door(stages, credentials=settings.credentials, pins=parse_pins(os.environ.get(VARIABLE, "")))
     hooks = Hooks(stages, door, drain_seconds=settings.drain_seconds, status=lambda: describe(settings, stages, hooks, master))
