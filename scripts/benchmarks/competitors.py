@@ -14,15 +14,12 @@ ROOT = HERE.parent.parent
 HOSTS = ("api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com")
 
 POLICY = """\
-version = 1
+schema = 1
 mode = "enforce"
 
-[[budget]]
-name = "roomy"
+[budget.roomy]
 amount = "1000000 USD"
 window = "day"
-zone = "UTC"
-action = "refuse"
 """
 """Every call is held, counted and settled; the amount is never reached."""
 
@@ -85,7 +82,7 @@ def start_ours(folder: Path, provider: Provider) -> Proxy:
         "TOLLKEEPER_RESOLVE": ",".join(f"{host}:443=127.0.0.1:{provider.port}" for host in HOSTS),
         "SSL_CERT_FILE": str(provider.ca),
     }
-    command = [str(Path(sys.executable).with_name("tollkeeper")), "start", "--foreground", "--port", "0"]
+    command = [sys.executable, "-c", "from tollkeeper.cli.main import main; main()", "start", "--foreground", "--port", "0"]
     child = spawn(command, log=folder / "ours.log", core=PROXY_CORE, environment=environment)
     state = home / "proxy.json"
 

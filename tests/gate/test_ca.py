@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tollkeeper.core.errors import GateError
 from tollkeeper.gate import ca
-from tollkeeper.gate.ca import EPHEMERAL_DAYS, ROOT_CERTIFICATE, SIGNING, Authority, ensure_ca, find_ca
+from tollkeeper.gate.ca import EPHEMERAL_DAYS, Authority, ensure_ca, find_ca
 from tollkeeper.gate.certificates import issue, permitted
+from tollkeeper.gate.files import ROOT_CERTIFICATE, SIGNING
 
 NAMES = ("api.anthropic.com", "api.openai.com", "openai.azure.com")
 NOW = 1_795_000_000_000_000
@@ -151,6 +152,14 @@ def test_clients_are_told_to_trust_the_roots_of_proxies_that_may_still_run(tmp_p
     roots = x509.load_pem_x509_certificates(second.root_certificate.read_bytes())
     expected = [x509.load_pem_x509_certificate((found.confdir / ROOT_CERTIFICATE).read_bytes()) for found in (second, first)]
     assert roots == expected
+
+
+def test_a_root_that_is_damaged_or_has_ended_is_not_handed_to_clients(tmp_path: Path) -> None:
+    damaged = ensure_ca(tmp_path, ("damaged.example.com",), NOW)
+    (damaged.confdir / ROOT_CERTIFICATE).write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+    ensure_ca(tmp_path, ("short.example.com",), NOW, lifetime_days=1)
+    present = ensure_ca(tmp_path, NAMES, NOW + 2 * DAY)
+    assert present.root_certificate.read_bytes() == (present.confdir / ROOT_CERTIFICATE).read_bytes()
 
 
 def test_old_authorities_are_removed_in_the_end(tmp_path: Path) -> None:

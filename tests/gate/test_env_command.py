@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tollkeeper.cli import doctor, env
-from tollkeeper.core.clock import system_clock
+from tollkeeper.core.clock import from_datetime, system_clock
 from tollkeeper.core.errors import GateError
 from tollkeeper.core.paths import home
 from tollkeeper.gate.bundle import write_bundle
 from tollkeeper.gate.ca import ensure_ca
 from tollkeeper.gate.health import State
 from tollkeeper.gate.hosts import HostTable
+from tollkeeper.pricing.book import CatalogueInfo
 
 
 @pytest.fixture
@@ -160,6 +162,22 @@ def test_only_a_tested_mitmproxy_without_the_stolen_key_is_accepted(
     python: tuple[int, ...], mitmproxy: str | None, state: State
 ) -> None:
     assert doctor.verdict(doctor.version_checks(python, mitmproxy)) is state
+
+
+@pytest.mark.parametrize(("age_days", "state"), [(0, State.OK), (30, State.OK), (31, State.WARNING), (4000, State.WARNING)])
+def test_old_prices_are_a_warning(age_days: int, state: State) -> None:
+    catalogue = CatalogueInfo(
+        version="1.2.3", date=date(2026, 1, 1), warn_after_days=30, loud_after_days=60, overlays=("own.toml",)
+    )
+    at = from_datetime(datetime(2026, 1, 1, 12, tzinfo=UTC) + timedelta(days=age_days))
+    check = doctor.price_check(catalogue, at)
+    assert check.state is state
+    assert f"1.2.3, own.toml{':' if state is State.WARNING else ','} {age_days} days" in check.detail
+
+
+def test_prices_of_unknown_age_are_a_warning() -> None:
+    catalogue = CatalogueInfo(version="9.9.9", date=None, warn_after_days=30, loud_after_days=60)
+    assert doctor.price_check(catalogue, 0).state is State.WARNING
 
 
 def test_what_a_running_proxy_has_met_is_told() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tollkeeper.gate.bundle import write_bundle
-from tollkeeper.gate.ca import SIGNING, Authority, ensure_ca
+from tollkeeper.gate.ca import Authority, ensure_ca
 from tollkeeper.gate.environment import client_environment
+from tollkeeper.gate.files import SIGNING
 from tollkeeper.gate.health import Check, State, authority_checks, shell_checks
 
 NAMES = ("api.openai.com",)

@@ -22,12 +22,21 @@ class Quoted:
     known: bool = True
 
 
-PRICES = {"claude-opus-5": 500_000_000, "claude-sonnet-5": 120_000_000, "claude-haiku-4-5": 50_000_000, "gpt-5-mini": 20_000_000}
+PRICES = {
+    "claude-opus-5": 500_000_000,
+    "claude-sonnet-5": 120_000_000,
+    "claude-sonnet-twin": 120_000_000,
+    "claude-haiku-4-5": 50_000_000,
+    "gpt-5-mini": 20_000_000,
+    "self-hosted": 0,
+}
 
 
 def quote(model: str | None) -> Quoted:
-    """A fixed price list; anything else is unknown, at a ceiling of $2."""
-    return Quoted(PRICES[model]) if model in PRICES else Quoted(2 * USD, known=False)
+    """A fixed price list; anything else is unknown, at a ceiling of $2 (or of $0.01, for a small one)."""
+    if model in PRICES:
+        return Quoted(PRICES[model])
+    return Quoted(10_000_000 if "small" in (model or "") else 2 * USD, known=False)
 
 
 def call(

@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from policy.samples import at, policy
 from tollkeeper.cli.policy import command
+from tollkeeper.core.resources import data
 from tollkeeper.policy.words import explain, notes
 
 NOW = at("2026-11-22T22:47", "Europe/Rome")
@@ -110,3 +111,26 @@ def test_a_named_file_that_is_missing_is_an_error_and_never_no_policy(tmp_path: 
     result = run(str(tmp_path / "nowhere.toml"))
     assert result.exit_code == 2
     assert "cannot be read" in result.stderr
+
+
+def test_a_misspelt_model_to_move_to_is_noted_since_it_would_never_be_taken(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    text = 'mode = "enforce"\n[budget.b]\namount = "5 USD"\nwindow = "day"\nmodel = "*opus*"\n'
+    file.write_text(text + 'on_exceed = { rewrite = ["claude-haikuu-4-5", "claude-haiku-4-5"] }\n', "utf-8")
+    (note,) = json.loads(run(str(file), "--json").stdout)["notes"]
+    assert note.startswith('no price is known for "claude-haikuu-4-5", so no call is ever moved to it; did you mean "')
+
+
+def test_prices_that_cannot_be_read_do_not_hide_what_the_policy_means(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "prices.toml").write_text("nonsense", "utf-8")
+    file = tmp_path / "policy.toml"
+    file.write_text('[budget.b]\namount = "5 USD"\nwindow = "day"\non_exceed = { rewrite = "claude-haiku-4-5" }\n', "utf-8")
+    result = run(str(file))
+    assert result.exit_code == 0
+    assert "whether the models to move to have prices is not checked" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["laptop", "team"])
+def test_the_ready_policies_move_calls_to_models_that_have_prices(name: str) -> None:
+    assert json.loads(run(str(data("policies") / f"{name}.toml"), "--json").stdout)["notes"] == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tollkeeper.policy.globs import Glob, exactly
+from tollkeeper.policy.globs import Glob, any_of, exactly
 
 LETTERS = st.text(alphabet="ab*?[]^-/é\\", max_size=8)
 
@@ -28,6 +28,12 @@ def test_an_exact_value_matches_itself_alone_in_the_ledger(wanted: str, value: s
         (there,) = connection.execute("SELECT ? GLOB ?", (value, exactly(wanted))).fetchone()
     connection.close()
     assert bool(there) is (wanted == value)
+
+
+@given(st.lists(LETTERS, min_size=1, max_size=4), LETTERS)
+def test_a_list_of_patterns_matches_what_one_of_them_matches(patterns: list[str], value: str) -> None:
+    globs = tuple(Glob(pattern) for pattern in patterns)
+    assert any_of(globs)(value) is any(glob.matches(value) for glob in globs)
 
 
 @pytest.mark.parametrize("pattern", ["billing", "b*", "*b*"])

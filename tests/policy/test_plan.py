@@ -18,6 +18,7 @@ ENFORCE = 'mode = "enforce"\n'
 DEAR = '[budget.dear]\namount = "1 USD"\nwindow = "day"\nmodel = "*opus*"\n' + (
     'on_exceed = { rewrite = ["claude-sonnet-5", "claude-haiku-4-5"] }\n'
 )
+MOVE = 'on_exceed = { rewrite = "gpt-5-mini" }'
 
 
 def planned(text: str, **about: object) -> Admission:
@@ -69,13 +70,13 @@ def test_a_rewrite_is_offered_only_where_it_is_safe(about: dict[str, object], wh
     assert models(planned(ENFORCE + DEAR, **about)) == ["claude-opus-5"], why
 
 
-@pytest.mark.parametrize("target", ["claude-opus-5", "claude-unheard-of"])
+@pytest.mark.parametrize("target", ["claude-opus-5", "claude-unheard-of", "claude-small-unheard-of"])
 def test_a_rewrite_to_the_same_or_an_unpriced_model_is_left_out(target: str) -> None:
     assert models(planned(ENFORCE + DEAR.replace("claude-sonnet-5", target))) == ["claude-opus-5", "claude-haiku-4-5"]
 
 
 def test_a_rewrite_that_costs_as_much_or_more_is_left_out() -> None:
-    text = ENFORCE + DAY + 'on_exceed = { rewrite = ["claude-opus-5", "claude-sonnet-5", "claude-haiku-4-5"] }'
+    text = ENFORCE + DAY + 'on_exceed = { rewrite = ["claude-opus-5", "claude-sonnet-twin", "claude-haiku-4-5"] }'
     assert models(planned(text, model="claude-sonnet-5")) == ["claude-sonnet-5", "claude-haiku-4-5"]
 
 
@@ -113,6 +114,16 @@ def test_what_cannot_be_metered_must_have_some_room() -> None:
     assert [limit.budget for limit in asked.limits] == ["day"]
 
 
+def test_what_cannot_be_metered_must_have_some_room_also_when_its_model_is_free() -> None:
+    (asked,) = planned(ENFORCE + DAY, model="self-hosted", metering=Metering.UNMETERED).candidates
+    assert asked.hold_nanousd == 1
+
+
+def test_a_model_that_costs_nothing_holds_nothing() -> None:
+    (asked,) = planned(ENFORCE + DAY, model="self-hosted").candidates
+    assert asked.hold_nanousd == 0
+
+
 def test_an_unknown_model_is_held_at_the_ceiling() -> None:
     (asked,) = planned(ENFORCE + DAY, model="claude-unheard-of").candidates
     assert asked.hold_nanousd == 2 * USD
@@ -133,9 +144,9 @@ def test_an_unknown_model_is_refused_without_asking_the_ledger() -> None:
 
 
 def test_observing_lets_an_unknown_model_through_and_says_what_would_have_been() -> None:
-    found = planned('unknown_model = "refuse"\n' + DAY, model="claude-unheard-of")
+    found = planned('unknown_model = "refuse"\n' + DAY + MOVE, model="unheard-of", dialect="openai_chat")
     assert not found.enforce
-    assert found.candidates[0].hold_nanousd == 2 * USD
+    assert [candidate.hold_nanousd for candidate in found.candidates] == [2 * USD]
     assert found.objection is not None
     assert found.objection.would is Verdict.REFUSE
 
@@ -152,7 +163,6 @@ def test_a_budget_that_only_watches_is_marked() -> None:
 
 
 WORDS = st.sampled_from(["", "ada", "interns/bo", "claude-opus-5", "gpt-5-mini", "claude-haiku-4-5", "x" * 600, "a\x00b", "*"])
-MOVE = 'on_exceed = { rewrite = "gpt-5-mini" }'
 POLICIES = [
     policy(text)
     for text in (

@@ -1,9 +1,10 @@
 """No identity header, cookie or own header reaches a provider, and malformed headers are named."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tollkeeper.proxy.headers import MAX_HEADER_BYTES, SECRET_HEADERS, fault, strip
+from tollkeeper.proxy.headers import MAX_HEADER_BYTES, SECRET_HEADERS, fault, is_bound, strip
 
 
 def test_every_identity_header_is_removed_whatever_its_case() -> None:
@@ -43,3 +44,17 @@ def test_a_header_block_beyond_the_bound_is_refused_with_both_numbers() -> None:
 
 def test_ordinary_headers_are_no_fault() -> None:
     assert fault([(b"accept", b"text/event-stream")]) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "authorization", "bound"),
+    [
+        ("api.anthropic.com", b"Bearer sk-ant-oat01-abc", True),
+        ("api.anthropic.com", b"Bearer sk-ant-api03-abc", False),
+        ("bedrock-runtime.us-east-1.amazonaws.com", b"AWS4-HMAC-SHA256 Credential=x", True),
+        ("chatgpt.com", b"Bearer x", True),
+        ("api.openai.com", b"Bearer sk-x", False),
+    ],
+)
+def test_signed_and_subscription_bodies_are_never_changed(host: str, authorization: bytes, bound: bool) -> None:
+    assert is_bound(host, [(b"Authorization", authorization)]) is bound

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,15 +16,19 @@ from tollkeeper.core.clock import system_clock
 from tollkeeper.core.errors import TollkeeperError
 from tollkeeper.core.paths import Home, home
 from tollkeeper.gate.access import is_loopback
-from tollkeeper.gate.ca import ROOT_CERTIFICATE
+from tollkeeper.gate.files import BUNDLE, ROOT_CERTIFICATE
 from tollkeeper.gate.health import Check, State, authority_checks, shell_checks
 from tollkeeper.gate.hosts import HostTable
 
 from .process import ask_status, read_state
 
+if TYPE_CHECKING:
+    from tollkeeper.pricing.book import CatalogueInfo
+
 VERDICTS = {State.OK: "HEALTHY", State.WARNING: "DEGRADED", State.FAILED: "BROKEN"}
 MARKS = {State.OK: "ok", State.WARNING: "!!", State.FAILED: "XX"}
 RESTART = "tollkeeper stop; tollkeeper start"
+BOOTSTRAP = "scripts/bootstrap runtime"
 
 
 @click.command()
@@ -45,7 +49,7 @@ def examine(own: Home) -> list[Check]:
     """Every check on the state folder ``own`` and on the environment of this process."""
     state = read_state(own.state)
     names = HostTable.load().permitted_names()
-    bundle, root = own.ca / "bundle.pem", own.ca / ROOT_CERTIFICATE
+    bundle, root = own.ca / BUNDLE, own.ca / ROOT_CERTIFICATE
     checks = proxy_checks(state, ask_status(state) if state else None)
     checks += authority_checks(own.ca, bundle, names, system_clock())
     checks += shell_checks(os.environ, _address(state), bundle, root, names, _listens)
@@ -92,20 +96,31 @@ def proxy_checks(state: dict[str, Any] | None, status: dict[str, Any] | None) ->
 
 def version_checks(python: tuple[int, ...], mitmproxy: str | None) -> list[Check]:
     """The interpreter and mitmproxy: 12.2.3 or a later 12.2, since 12.3 carries a compromised public CA's key (docs/proxy.md)."""
-    reinstall = "scripts/bootstrap runtime"
     checks = []
     if python < (3, 12):
         checks.append(
-            Check("versions", State.FAILED, f"Python {'.'.join(map(str, python))} is too old, 3.12 is needed", reinstall)
+            Check("versions", State.FAILED, f"Python {'.'.join(map(str, python))} is too old, 3.12 is needed", BOOTSTRAP)
         )
     if mitmproxy is None:
-        checks.append(Check("versions", State.FAILED, "mitmproxy is not installed", reinstall))
+        checks.append(Check("versions", State.FAILED, "mitmproxy is not installed", BOOTSTRAP))
     elif not (12, 2, 3) <= _numbers(mitmproxy) < (12, 3):
         detail = (
             f"mitmproxy {mitmproxy} is not one we run on (12.2.3 or a later 12.2; 12.3 carries a compromised public CA's key)"
         )
-        checks.append(Check("versions", State.FAILED, detail, reinstall))
+        checks.append(Check("versions", State.FAILED, detail, BOOTSTRAP))
     return checks or [Check("versions", State.OK, f"Python {'.'.join(map(str, python))}, mitmproxy {mitmproxy}")]
+
+
+def price_check(catalogue: "CatalogueInfo", at: int) -> Check:
+    """The age of the prices at ``at`` (UTC microseconds); old ones make every dollar figure doubtful."""
+    what = f"genai-prices {catalogue.version}" + "".join(f", {name}" for name in catalogue.overlays)
+    age = catalogue.age_days(at)
+    if age is None:
+        return Check("prices", State.WARNING, f"{what}: not the catalogue this release was reviewed with", BOOTSTRAP)
+    if age > catalogue.warn_after_days:
+        detail = f"{what}: {age} days old, models released since are priced at a ceiling: update Tollkeeper"
+        return Check("prices", State.WARNING, detail, "git pull && make run")
+    return Check("prices", State.OK, f"{what}, {age} days old")
 
 
 def _guarded(group: str, check: Callable[[Home], Check], own: Home) -> Check:
@@ -133,9 +148,7 @@ def _ledger(own: Home) -> Check:
 def _prices(own: Home) -> Check:
     from tollkeeper.pricing.book import PriceBook
 
-    PriceBook.load(own.prices if own.prices.exists() else None)
-    overlay = f", own prices in {own.prices}" if own.prices.exists() else ""
-    return Check("prices", State.OK, f"genai-prices {_installed('genai-prices')}{overlay}")
+    return price_check(PriceBook.load(own.prices if own.prices.exists() else None).catalogue, system_clock())
 
 
 def _policy(own: Home) -> Check:

@@ -7,8 +7,8 @@ import click
 
 from tollkeeper.core.errors import GateError
 from tollkeeper.core.paths import home
-from tollkeeper.gate.ca import ROOT_CERTIFICATE
 from tollkeeper.gate.environment import ACTIVE, SAVED, client_variables, replaced, restored
+from tollkeeper.gate.files import BUNDLE, ROOT_CERTIFICATE
 from tollkeeper.gate.shells import FILES, SHELLS, shell_exports, shell_of, shell_unsets
 
 from .process import proxy_url, read_state
@@ -48,7 +48,7 @@ def command(shell: str | None, unset: bool) -> None:
             f"no proxy is running (looked at {home().state}): start one with `tollkeeper start`, "
             "or meter a single command with `tollkeeper run -- CMD`"
         )
-    bundle, root = home().ca / "bundle.pem", home().ca / ROOT_CERTIFICATE
+    bundle, root = home().ca / BUNDLE, home().ca / ROOT_CERTIFICATE
     for file in (bundle, root):
         if not file.is_file():
             raise GateError(f"{file} is missing: `tollkeeper stop` and `tollkeeper start` write it again")

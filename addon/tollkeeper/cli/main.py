@@ -9,22 +9,23 @@ from tollkeeper import __version__
 from tollkeeper.core.errors import TollkeeperError
 
 VERBS = {
-    "run": "run",
-    "start": "start",
-    "stop": "stop",
-    "status": "status",
-    "env": "env",
-    "report": "report",
-    "tail": "tail",
-    "show": "show",
-    "prices": "prices",
-    "ledger": "ledger",
-    "policy": "policy",
-    "meter": "meter",
-    "doctor": "doctor",
-    "demo": "demo",
-    "addon-path": "addon_path",
+    "run": ("run", "Run one command with its AI calls metered."),
+    "start": ("start", "Start the proxy for this machine."),
+    "stop": ("stop", "Stop it after a clean drain."),
+    "status": ("status", "What it has seen, and what it could not meter."),
+    "env": ("env", "Print what makes a shell use the running proxy."),
+    "report": ("report", "What calls cost: by day, model, person, project, …"),
+    "tail": ("tail", "The last calls, one line each."),
+    "show": ("show", "One call: every charge, price and rule."),
+    "prices": ("prices", "The prices in force, and what has none."),
+    "ledger": ("ledger", "Verify, reprice or find the ledger."),
+    "policy": ("policy", "Check a policy document and say what it means."),
+    "meter": ("meter", "Price past traffic from HAR, flow or JSON-lines files."),
+    "doctor": ("doctor", "Check the whole set-up; every failure with its remedy."),
+    "demo": ("demo", "The first minute, offline: metered, downgraded, refused."),
+    "addon-path": ("addon_path", "Where the script for plain mitmdump is."),
 }
+"""Verb to its module and its line in ``--help``; the line stands here so that help imports no verb."""
 
 
 class LazyGroup(click.Group):
@@ -36,13 +37,17 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The click command of a verb, or None."""
-        module_name = VERBS.get(cmd_name)
-        if module_name is None:
+        if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f".{module_name}", __package__)
+        module = importlib.import_module(f".{VERBS[cmd_name][0]}", __package__)
         command = module.command
         assert isinstance(command, click.Command)  # noqa: S101 — a programming error, not input
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs in ``--help``."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -3,15 +3,17 @@
 import json
 import re
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from tollkeeper.core.clock import system_clock, to_datetime
-from tollkeeper.core.errors import ConfigError
+from tollkeeper.core.errors import ConfigError, TollkeeperError
 from tollkeeper.core.money import format_usd_exact
 from tollkeeper.core.paths import home
+from tollkeeper.core.toml_lines import nearest
 from tollkeeper.policy.document import OBSERVE_ALL, load_policy
 from tollkeeper.policy.model import SCHEMA, Policy
 from tollkeeper.policy.problems import PolicyError
@@ -24,6 +26,8 @@ from tollkeeper.policy.words import (
     explain,
     notes,
 )
+
+from .prices import GUESSED_PROVIDERS
 
 _LINE = re.compile(r"(\d+): (.*)", re.DOTALL)
 
@@ -50,13 +54,14 @@ def check(file: Path | None, as_json: bool) -> None:
         policy = load_policy(chosen) if file is not None or chosen.exists() else OBSERVE_ALL
     except ConfigError as error:
         _fail(error, chosen, as_json)
+    remarks = (*notes(policy), *_unpriced(policy, at))
     where = str(chosen) if policy is not OBSERVE_ALL else "built-in"
     if as_json:
-        click.echo(json.dumps(_as_json(policy, where, at), indent=2))
+        click.echo(json.dumps(_as_json(policy, where, at, remarks), indent=2))
         return
     if policy is OBSERVE_ALL:
         click.echo(f"There is no policy at {chosen}, so the built-in one holds.", err=True)
-    for line in _in_words(policy, where, at):
+    for line in _in_words(policy, where, at, remarks):
         click.echo(line)
 
 
@@ -74,7 +79,27 @@ def _fail(error: ConfigError, file: Path, as_json: bool) -> NoReturn:
     sys.exit(error.exit_code)
 
 
-def _in_words(policy: Policy, where: str, at: int) -> list[str]:
+def _unpriced(policy: Policy, at: int) -> Iterator[str]:
+    """A rewrite to a model without a price never happens, so a misspelt name would go unnoticed."""
+    models = dict.fromkeys(model for budget in policy.budgets for model in budget.rewrite)
+    if not models:
+        return
+    from tollkeeper.pricing.book import PriceBook  # half a second: only for policies that need it
+
+    try:
+        book = PriceBook.load(home().prices if home().prices.exists() else None)
+    except TollkeeperError as error:
+        yield f"whether the models to move to have prices is not checked: {error}"
+        return
+    listed = {one.model for one in book.models(at)}
+    for model in models:
+        if model not in listed and not any(book.price_of(provider, model, at) for provider in GUESSED_PROVIDERS):
+            found = nearest(model, listed)
+            hint = f'; did you mean "{found}"?' if found else ""
+            yield f'no price is known for "{model}", so no call is ever moved to it{hint}'
+
+
+def _in_words(policy: Policy, where: str, at: int, remarks: Iterable[str]) -> list[str]:
     explained = explain(policy, at)
     width = max((len(item.budget.name) for item in explained), default=0)
     lines = [f"{where}: OK", f"mode {MODE_WORDS[policy.mode]}"]
@@ -84,10 +109,10 @@ def _in_words(policy: Policy, where: str, at: int) -> list[str]:
         f"a fault in tollkeeper (on_fault = {policy.on_fault.value}): {FAULT_WORDS[policy.on_fault]}",
         f"the ledger cannot be written (on_ledger_error = {policy.on_ledger_error.value}): {LEDGER_WORDS[policy.on_ledger_error]}",
     ]
-    return lines + [f"note: {note}" for note in notes(policy)]
+    return lines + [f"note: {note}" for note in remarks]
 
 
-def _as_json(policy: Policy, where: str, at: int) -> dict[str, Any]:
+def _as_json(policy: Policy, where: str, at: int, remarks: Iterable[str]) -> dict[str, Any]:
     return {
         "ok": True,
         "file": where,
@@ -98,7 +123,7 @@ def _as_json(policy: Policy, where: str, at: int) -> dict[str, Any]:
         "on_fault": policy.on_fault.value,
         "on_ledger_error": policy.on_ledger_error.value,
         "budgets": [_budget_as_json(item) for item in explain(policy, at)],
-        "notes": list(notes(policy)),
+        "notes": list(remarks),
     }
 
 

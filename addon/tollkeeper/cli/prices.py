@@ -134,7 +134,7 @@ def unpriced(ledger_path: Path | None, as_json: bool) -> None:
     path = ledger_path or home().ledger
     if not path.exists():
         raise SetupError(f"{path}: there is no ledger yet; meter something first: tollkeeper run -- CMD")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "provider": row.provider,
             "model": row.model,

@@ -16,6 +16,7 @@ from tollkeeper.core.ids import new_id
 from tollkeeper.core.paths import home
 from tollkeeper.gate.access import new_credential
 from tollkeeper.gate.environment import client_environment
+from tollkeeper.gate.files import BUNDLE, ROOT_CERTIFICATE
 from tollkeeper.proxy.settings import Settings
 
 from .process import proxy_url, spawn
@@ -58,6 +59,7 @@ def _run(arguments: Sequence[str], policy: str, project: str, session: str, *, q
             port=0,
             policy=policy,
             state=str(Path(folder) / "proxy.json"),
+            bundle=str(Path(folder) / BUNDLE),
             project=project,
             session=session,
             credentials=dict([new_credential()]),
@@ -68,7 +70,7 @@ def _run(arguments: Sequence[str], policy: str, project: str, session: str, *, q
             if not quiet:
                 mode = "nothing is blocked" if state["mode"] == "observe" else "budgets are enforced"
                 click.echo(f"tollkeeper: metering AI calls on {state['host']}:{state['port']} ({mode})", err=True)
-            environment = client_environment(proxy_url(state), own.ca / "bundle.pem", _root_certificate(own.ca), os.environ)
+            environment = client_environment(proxy_url(state), settings.bundle_path, own.ca / ROOT_CERTIFICATE, os.environ)
             return _run_child(arguments, environment)
         finally:
             proxy.send_signal(signal.SIGTERM)
@@ -77,12 +79,6 @@ def _run(arguments: Sequence[str], policy: str, project: str, session: str, *, q
             except subprocess.TimeoutExpired:
                 proxy.kill()
                 proxy.wait()
-
-
-def _root_certificate(folder: Path) -> Path:
-    from tollkeeper.gate.ca import ROOT_CERTIFICATE
-
-    return folder / ROOT_CERTIFICATE
 
 
 def _run_child(arguments: Sequence[str], environment: dict[str, str]) -> int:

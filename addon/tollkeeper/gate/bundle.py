@@ -10,8 +10,9 @@ import hashlib
 import os
 import re
 import ssl
+import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import certifi
@@ -57,7 +58,7 @@ def write_bundle(target: Path, root: Path, environ: Mapping[str, str] | None = N
 
     Returns ``target``. Raises ``GateError`` when it cannot be written or no roots are found.
     """
-    ours = list(_certificates_in(_read(root)))
+    ours = list(_certificates_in(_read(str(root), set())))
     if not ours:
         raise GateError(
             f"{root} holds no certificate: remove its folder (rm -r '{root.parent}'), a new authority is made at the next start"
@@ -76,8 +77,8 @@ def foreign_roots(environ: Mapping[str, str]) -> list[bytes]:
     Raises ``GateError`` when there are none: a proxy that trusts nobody reaches nobody.
     """
     found: dict[bytes, bytes] = {}
-    for path in _sources(environ):
-        for certificate in _certificates_in(_read(path)):
+    for content in _sources(environ):
+        for certificate in _certificates_in(content):
             if ROOT_NAME.encode() not in certificate and len(found) < MAX_CERTIFICATES:
                 found.setdefault(hashlib.sha256(certificate).digest(), certificate)
     if not found:
@@ -97,32 +98,39 @@ def system_bundle() -> Path:
     return Path(certifi.where())
 
 
-def _sources(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Every file to read, each once."""
+def _sources(environ: Mapping[str, str]) -> Iterator[bytes]:
+    """The content of every file to read, each file once: folders of roots hold most of them twice, by name and by hash."""
     named = [environ[variable] for variable in FILE_VARIABLES if environ.get(variable)]
     folders = environ.get(FOLDER_VARIABLE, "").split(os.pathsep)
-    seen: set[Path] = set()
-    for path in (system_bundle(), *(Path(name).expanduser() for name in (*named, *folders) if name)):
-        for file in _files_at(path):
-            resolved = file.resolve()  # folders of roots hold every certificate twice, by name and by hash
-            if resolved not in seen and len(seen) < MAX_FILES:
-                seen.add(resolved)
-                yield resolved
+    seen: set[tuple[int, int]] = set()
+    for name in (str(system_bundle()), *(str(Path(name).expanduser()) for name in (*named, *folders) if name)):
+        for file in _files_at(name):
+            content = _read(file, seen)
+            if content:
+                yield content
+            if len(seen) >= MAX_FILES:
+                return
 
 
-def _files_at(path: Path) -> Iterable[Path]:
+def _files_at(name: str) -> list[str]:
     try:
-        return sorted(path.iterdir()) if path.is_dir() else (path,)
+        with os.scandir(name) as entries:
+            return sorted(entry.path for entry in entries)
+    except NotADirectoryError:
+        return [name]
     except OSError:
-        return ()
+        return []
 
 
-def _read(path: Path) -> bytes:
-    """The file's content; empty when it is missing, unreadable, odd or huge (``doctor`` names such files)."""
+def _read(name: str, seen: set[tuple[int, int]]) -> bytes:
+    """The file's content; empty when it is in ``seen``, missing, unreadable, odd or huge (``doctor`` names such files)."""
     try:
-        if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
+        found = Path(name).stat()
+        key = (found.st_dev, found.st_ino)
+        if key in seen or not stat.S_ISREG(found.st_mode) or found.st_size > MAX_FILE_BYTES:
             return b""
-        return path.read_bytes()
+        seen.add(key)
+        return Path(name).read_bytes()
     except OSError:
         return b""
 

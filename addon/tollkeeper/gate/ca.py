@@ -23,6 +23,8 @@ from tollkeeper.core.clock import US_PER_SECOND, from_datetime, to_datetime
 from tollkeeper.core.errors import GateError
 
 from .certificates import Issued, fingerprint, issue, permitted
+from .files import ROOT_CERTIFICATE as ROOT_CERTIFICATE
+from .files import SIGNING
 
 LIFETIME_DAYS = 365
 EPHEMERAL_DAYS = 1
@@ -31,11 +33,6 @@ EPHEMERAL_DAYS = 1
 RENEW_DAYS = 7
 KEPT_OTHERS = 2
 """Older authorities kept beside the present one, for proxies that still run; their keys can sign for AI hosts only."""
-
-SIGNING = "mitmproxy-ca.pem"
-"""Read by mitmproxy's ``CertStore`` from its ``confdir``."""
-ROOT_CERTIFICATE = "root.pem"
-"""In a generation, its root. In the folder above, the roots of all generations: what clients are told to trust."""
 
 _DAY_US = 86_400 * US_PER_SECOND
 _MAX_PEM_BYTES = 262_144
@@ -66,7 +63,7 @@ def ensure_ca(folder: Path, names: tuple[str, ...], at: int, *, lifetime_days: i
         folder.chmod(0o700)
         with _locked(folder / ".lock"):
             authority = _find_or_make(folder, names, at, lifetime_days)
-            _publish_roots(folder, authority)
+            _publish_roots(folder, authority, at)
             return authority
     except OSError as error:
         raise GateError(
@@ -182,6 +179,7 @@ def _check_private(path: Path) -> None:
 
 
 def _read(path: Path) -> bytes:
+    """The file's content. Raises ``ValueError`` when it is far larger than any certificate file of ours."""
     with path.open("rb") as file:
         raw = file.read(_MAX_PEM_BYTES + 1)
     if len(raw) > _MAX_PEM_BYTES:
@@ -217,17 +215,24 @@ def _remove_old(folder: Path, present: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _publish_roots(folder: Path, authority: Authority) -> None:
-    """Write the roots of all generations, the present one first."""
+def _publish_roots(folder: Path, authority: Authority, at: int) -> None:
+    """Write the roots of all generations that have not ended at ``at``, the present one first."""
     others = sorted(path for path in _generations(folder) if path != authority.confdir)
-    roots = b"".join(
-        _read(path / ROOT_CERTIFICATE) for path in (authority.confdir, *others) if (path / ROOT_CERTIFICATE).exists()
-    )
+    roots = b"".join(filter(None, (_valid_root(path / ROOT_CERTIFICATE, at) for path in (authority.confdir, *others))))
     if not authority.root_certificate.exists() or _read(authority.root_certificate) != roots:
         scratch = authority.root_certificate.with_name(f".{ROOT_CERTIFICATE}.{os.getpid()}")
         scratch.unlink(missing_ok=True)
         _write_private(scratch, roots)
         scratch.replace(authority.root_certificate)
+
+
+def _valid_root(path: Path, at: int) -> bytes | None:
+    """The certificate as clean PEM; None when it is missing, damaged or has ended: one bad block makes clients drop the whole file."""
+    try:
+        certificate = x509.load_pem_x509_certificate(_read(path))
+    except (OSError, ValueError):
+        return None
+    return certificate.public_bytes(Encoding.PEM) if from_datetime(certificate.not_valid_after_utc) > at else None
 
 
 @contextmanager

@@ -60,10 +60,8 @@ def environment_before(parent: Mapping[str, str]) -> dict[str, str]:
     """``parent`` as it was before our exports: our variables taken out, what they replaced put back."""
     if not parent.get(ACTIVE):
         return dict(parent)
-    if SAVED in parent:
-        direct = {}
-    else:  # inside ``run``, which saves nothing: the merged list keeps what the user had
-        direct = {name: parent[name] for name in DIRECT if parent.get(name)}
+    # Inside ``run``, which saves nothing, the merged list keeps what the user had.
+    direct = {name: parent[name] for name in DIRECT if parent.get(name) and SAVED not in parent}
     return {name: value for name, value in parent.items() if name not in {*VARIABLES, SAVED}} | direct | _saved(parent)
 
 

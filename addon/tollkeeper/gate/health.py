@@ -12,8 +12,9 @@ from tollkeeper.core.errors import GateError
 
 from .access import is_loopback
 from .bundle import FILE_VARIABLES
-from .ca import ROOT_CERTIFICATE, find_ca
+from .ca import find_ca
 from .environment import ACTIVE, ADDING, DIRECT, PROXIES, REPLACING, swallowed
+from .files import ROOT_CERTIFICATE
 
 _SHOWN = 5
 

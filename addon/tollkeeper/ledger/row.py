@@ -29,6 +29,9 @@ MAX_DEPTH = 6
 MAX_ITEMS = 400
 """The most values kept of one call's raw usage; Anthropic iterations need some 20 each."""
 
+ASKED_TIER = "asked_service_tier"
+"""Among the terms: the tier the client asked for, which is priced when the answer names none."""
+
 _WORD = re.compile(r"[A-Za-z0-9_.:/+-]{0,64}\Z")
 
 type Row = list[Any]
@@ -172,7 +175,7 @@ def closing_row(settlement: Settlement, sums: Sums, identity: Row, at: int, extr
         sums.exposure_nanousd,
         bill.provider_cost_nanousd,
         text(reading.response_id),
-        _terms(reading.terms),
+        _terms(reading.terms, call.ask.service_tier),
         raw_usage(reading),
         _flags((*reading.flags, *bill.flags, *extra)),
         word(reading.error) if reading.error else "",
@@ -230,8 +233,13 @@ def _flags(names: Iterable[str]) -> str:
     return encode(kept[:32]) if kept else ""
 
 
-def _terms(terms: Mapping[str, str]) -> str:
-    return encode({word(name): word(str(value)) for name, value in list(terms.items())[:16]}) if terms else ""
+def _terms(terms: Mapping[str, str], asked_tier: str | None) -> str:
+    if not terms and asked_tier is None:
+        return ""
+    kept = {word(name): word(str(value)) for name, value in list(terms.items())[:16]}
+    if asked_tier is not None:
+        kept[ASKED_TIER] = word(asked_tier)
+    return encode(kept)
 
 
 def raw_usage(reading: Reading) -> str:

@@ -76,6 +76,7 @@ CREATE TABLE entry (
 ) STRICT;
 CREATE UNIQUE INDEX entry_call ON entry (call_id, kind, revision);
 CREATE INDEX entry_counted_at ON entry (counted_at);
+CREATE INDEX entry_adjust ON entry (call_id) WHERE kind = 'adjust';
 
 CREATE TABLE line (
     entry_seq INTEGER NOT NULL REFERENCES entry (seq),

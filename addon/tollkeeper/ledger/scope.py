@@ -14,8 +14,10 @@ from .columns import INDEX, SCOPES
 type Scope = tuple[tuple[str, str], ...]
 type Matcher = Callable[[Sequence[object]], bool]
 
-_WILD = re.compile(r"[*?\[]")
-_CLASS = re.compile(r"\[(.)\]")
+_LITERAL = re.compile(r"\[([*?\[])\]")
+"""How a pattern says one of its own special letters."""
+
+_NEVER = r"(?!)"
 
 
 def check(scope: Scope) -> None:
@@ -43,16 +45,13 @@ def sql(scope: Scope, table: str = "entry") -> tuple[str, list[str]]:
 
 
 def exact(scope: Scope) -> tuple[tuple[int, ...], tuple[str, ...]] | None:
-    """The positions in an entry and the values they must have, when no pattern is wild; else None."""
-    values = []
+    """The positions in an entry and the values they must have, when each column has one value; else None."""
     if len({column for column, _ in scope}) < len(scope):
         return None
     for _, pattern in scope:
-        literal = _CLASS.sub(lambda match: "" if match[1] in "*?[" else "*", pattern)
-        if _WILD.search(literal):
+        if any(letter in "*?[" for letter in _LITERAL.sub("", pattern)):
             return None
-        values.append(_CLASS.sub(r"\1", pattern))
-    return tuple(INDEX[column] for column, _ in scope), tuple(values)
+    return tuple(INDEX[column] for column, _ in scope), tuple(_LITERAL.sub(r"\1", pattern) for _, pattern in scope)
 
 
 @cache
@@ -62,17 +61,33 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     while position < len(pattern):
         letter = pattern[position]
         position += 1
-        if letter == "*":
-            out.append(".*")
-        elif letter == "?":
-            out.append(".")
-        elif letter == "[" and (end := pattern.find("]", position + 1)) > 0:
-            inside = pattern[position:end].replace("\\", "\\\\").replace("[", "\\[")
-            out.append(f"[{'^' + inside[1:] if inside.startswith('^') else inside}]")
-            position = end + 1
+        if letter == "[":
+            found, position = _class(pattern, position)
+            out.append(found)
         else:
-            out.append(re.escape(letter))
+            out.append({"*": ".*", "?": "."}.get(letter) or re.escape(letter))
     return re.compile("".join(out), re.DOTALL)
+
+
+def _class(pattern: str, position: int) -> tuple[str, int]:
+    """The class that begins at ``position``, and where the pattern goes on. A class that is never closed matches nothing."""
+    sign = "^" if pattern[position : position + 1] == "^" else ""
+    position += len(sign)
+    end = pattern.find("]", position + 1)
+    if end < 0:
+        return _NEVER, len(pattern)
+    parts, previous = [], ""
+    while position < end:
+        letter = pattern[position]
+        position += 1
+        if letter == "-" and previous and position < end:
+            if previous <= pattern[position]:
+                parts.append(f"{re.escape(previous)}-{re.escape(pattern[position])}")
+            position, previous = position + 1, ""
+        else:
+            parts.append(re.escape(letter))
+            previous = letter
+    return f"[{sign}{''.join(parts)}]", end + 1
 
 
 def matcher(scope: Scope) -> Matcher:

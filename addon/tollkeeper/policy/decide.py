@@ -7,6 +7,7 @@ from tollkeeper.core.call import Call
 from tollkeeper.core.decision import Decision, Standing, Verdict
 from tollkeeper.core.money import format_usd
 
+from .matching import kept
 from .model import Budget, Field, Policy
 
 MAX_NAME_CHARS = 100
@@ -81,15 +82,11 @@ def _whose(budget: Budget | None, call: Call) -> str:
         Field.PROVIDER: ("provider ", call.endpoint.provider),
     }
     named = [
-        f"{kind}{_shown(value)}" if value else f"an unknown {name.value}"
+        f"{kind}{kept(value)[:MAX_NAME_CHARS]}" if value else f"an unknown {name.value}"
         for name, (kind, value) in values.items()
         if name in budget.per
     ]
     return f" of {', '.join(named)}"
-
-
-def _shown(value: str) -> str:
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in value[:MAX_NAME_CHARS])
 
 
 def _remedy(policy: Policy, name: str, budget: Budget | None) -> str:

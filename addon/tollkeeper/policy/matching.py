@@ -1,5 +1,6 @@
 """Which budgets a call falls under, and the bucket each counts it in: worked out once per kind of call, then remembered."""
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 from urllib.parse import quote as percent_encode
 from weakref import WeakKeyDictionary
@@ -7,7 +8,7 @@ from weakref import WeakKeyDictionary
 from tollkeeper.core.admission import Bucket, Limit
 from tollkeeper.core.call import Call
 
-from .globs import exactly
+from .globs import any_of, exactly
 from .model import Budget, Field, Mode, Policy
 from .windows import WindowClock
 
@@ -29,6 +30,9 @@ MAX_VALUE_CHARS = 512
 
 type Values = tuple[str, str, str, str]
 """Principal, project, model, provider of a call, in the order of ``Field``; empty means unknown."""
+
+type Test = tuple[int, Callable[[str], bool]]
+"""Which of the values, and whether it will do."""
 
 _FIELDS = tuple(Field)
 _INDEX = {name: index for index, name in enumerate(_FIELDS)}
@@ -91,7 +95,7 @@ class Matcher:
 
     def __init__(self, policy: Policy) -> None:
         clocks = {budget.window: WindowClock(budget.window) for budget in policy.budgets}
-        self._budgets = tuple((budget, clocks[budget.window]) for budget in policy.budgets)
+        self._budgets = tuple((budget, clocks[budget.window], _tests(budget)) for budget in policy.budgets)
         self._known: dict[Values, Match] = {}
         self._remembered = 0
 
@@ -101,7 +105,7 @@ class Matcher:
         return found if found is not None else self._match(values)
 
     def _match(self, values: Values) -> Match:
-        matching = [(budget, clock) for budget, clock in self._budgets if covers(budget, values)]
+        matching = [(budget, clock) for budget, clock, tests in self._budgets if _passes(tests, values)]
         # A budget that only observes changes nothing, so in an enforcing document it offers no rewrite either.
         offers = dict.fromkeys(model for budget, _ in matching if budget.mode is Mode.ENFORCE for model in budget.rewrite)
         match = Match(tuple(Slot(budget, clock, values) for budget, clock in matching), tuple(offers)[:MAX_REWRITES])
@@ -115,16 +119,28 @@ class Matcher:
 def values_of(call: Call, model: str | None) -> Values:
     """What budgets go by, for ``call`` served with ``model``; each value as the ledger would keep it."""
     return (
-        _kept(call.principal.subject),
-        _kept(call.attribution.project),
-        _kept(model or ""),
-        _kept(call.endpoint.provider),
+        kept(call.principal.subject),
+        kept(call.attribution.project),
+        kept(model or ""),
+        kept(call.endpoint.provider),
     )
 
 
 def covers(budget: Budget, values: Values) -> bool:
     """Whether the budget counts such a call. An unknown value is covered by ``*`` only."""
-    return all(any(glob.matches(values[_INDEX[name]]) for glob in globs) for name, globs in budget.scope)
+    return _passes(_tests(budget), values)
+
+
+def _tests(budget: Budget) -> tuple[Test, ...]:
+    """One test for each field that the budget restricts."""
+    return tuple((_INDEX[name], any_of(globs)) for name, globs in budget.scope if not any(glob.is_any for glob in globs))
+
+
+def _passes(tests: tuple[Test, ...], values: Values) -> bool:
+    for index, matches in tests:  # noqa: SIM110 — for every budget of a document: a generator takes three times as long
+        if not matches(values[index]):
+            return False
+    return True
 
 
 def bucket_key(budget: Budget, values: Values) -> str:
@@ -164,7 +180,8 @@ def matcher_of(policy: Policy) -> Matcher:
     return matcher
 
 
-def _kept(value: str) -> str:
+def kept(value: str) -> str:
+    """A name as the ledger keeps it: cut, and printable."""
     if len(value) <= MAX_VALUE_CHARS and value.isprintable():
         return value
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in value[:MAX_VALUE_CHARS])

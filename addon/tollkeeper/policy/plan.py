@@ -8,7 +8,7 @@ from tollkeeper.core.call import Call, Metering
 from tollkeeper.core.decision import Decision, Verdict
 
 from .families import speaks
-from .matching import Match, Matcher, matcher_of, values_of
+from .matching import Match, Matcher, kept, matcher_of, values_of
 from .model import Policy, UnknownModel
 
 UNKNOWN_MODEL_RULE = "unknown_model"
@@ -91,7 +91,7 @@ def _unknown_model(policy: Policy, model: str | None) -> Decision:
         verdict=Verdict.REFUSE,
         would=Verdict.REFUSE,
         rule=UNKNOWN_MODEL_RULE,
-        reason=f'model "{model[:100]}" has no known price' if model else "the call names no model, so its price is unknown",
+        reason=f'model "{kept(model)[:100]}" has no known price' if model else "the call names no model, so its price is unknown",
         model=model,
         remedy=f'Give the model a price in prices.toml, or set unknown_model = "ceiling" in {policy.name}.',
     )

@@ -70,9 +70,8 @@ def window_at(spec: WindowSpec, at: int) -> Window:
         start, end = _hour(zone, at)
         return Window(start, end, spec.label)
     first = _first_date(spec, to_datetime(at).astimezone(zone).date())
-    # Where clocks went back over midnight, or a date was skipped, the local date can be off by one from its window.
-    while at < (start := _start_of(zone, first)):
-        first = _first_date(spec, first - timedelta(days=1))
+    start = _start_of(zone, first)
+    # Where clocks went back over midnight, the old date comes again after the new one has begun: that time is the new one's.
     while at >= (end := _start_of(zone, following := _next_date(spec, first))):
         first, start = following, end
     return Window(start, end, spec.label)

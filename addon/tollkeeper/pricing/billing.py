@@ -20,7 +20,10 @@ _TOLERANCE_NANOUSD = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One billed model call, resolved: whom it is at, the name to record, its price."""
+    """One billed model call, resolved: whom it is at, the name to record, its price.
+
+    ``notional``: a plan's traffic, whose list price is what it would have cost.
+    """
 
     usage: Usage
     provider: str
@@ -28,12 +31,15 @@ class Item:
     lookup_provider: str
     lookup_model: str
     price: Price
+    notional: bool = False
 
 
 def line(item: Item, reading: Reading, ceilings: Ceilings) -> Priced:
     """One priced line. Unknown model or unit: cost None, exposure at the ceiling, never 0 for something used."""
     charged = item.price.charge(item.usage)
     flags = item.price.flags + charged.flags if charged.flags else item.price.flags
+    if item.notional:
+        flags = (*flags, "notional")
     if item.price.kind == CEILING:
         return _unknown(item, charged, flags, ceilings)
     list_nanousd = charged.sum_nanousd

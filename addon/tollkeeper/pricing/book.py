@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tollkeeper.core.call import Call, Endpoint, Metering
 from tollkeeper.core.charge import Bill
 from tollkeeper.core.usage import Reading, Usage, UsageSource
+from tollkeeper.wire.traits import SUBSCRIPTION
 
 from .billing import Item, assemble, line
 from .holds import bound, worst_nanousd
@@ -187,6 +188,7 @@ class PriceBook:
             lookup_provider=provider,
             lookup_model=names[0] if names else "",
             price=price,
+            notional=SUBSCRIPTION in endpoint.traits,
         )
 
     def _at(self, provider: str, host: str, names: tuple[str, ...], at: int, terms: tuple[tuple[str, str], ...]) -> Price:

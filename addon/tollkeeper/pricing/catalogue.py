@@ -7,7 +7,7 @@ talks to the network, through us). Importing it costs a quarter of a second, so 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -50,9 +50,13 @@ class Catalogue:
         self.version = version("genai-prices")
         self._providers: list[Provider] = list(bundled_providers)
         self._by_id = {provider.id: provider for provider in self._providers}
+        self.find = lru_cache(maxsize=4_096)(self._find)
+        """The entry that a lower-case model name means at a provider id, or at those whose models it resells; None for neither.
 
-    def find(self, provider_id: str, model: str) -> tuple[Provider, ModelInfo] | None:
-        """The entry that a lower-case model name means at a provider, or at those whose models it resells."""
+        Cached, bounded: a name that fits nothing is held against a thousand clauses (0.5 ms at OpenRouter).
+        """
+
+    def _find(self, provider_id: str, model: str) -> tuple[Provider, ModelInfo] | None:
         provider = self._by_id.get(provider_id)
         found = provider.find_model(model, all_providers=self._providers) if provider else None
         return (provider, found) if provider and found else None

@@ -38,7 +38,7 @@ def complete(reading: Reading, call: Call, prompt_text: Callable[[], str] | str)
 def _with_output(usage: Usage, reading: Reading, family: Family, flags: list[str]) -> Usage:
     if not reading.visible_output:
         return usage
-    scale = Fraction(max(reading.visible_output_scale, 1.0))
+    scale = Fraction(reading.visible_output_scale if 1 <= reading.visible_output_scale <= MAX_COUNT else 1)
     counted = min(MAX_COUNT, ceil(count_tokens(reading.visible_output) * scale * Fraction(family.central)))
     if counted <= usage.output_tokens:
         return usage

@@ -21,6 +21,8 @@ OVERHEAD_TOKENS = 700
 DEFAULT_OUTPUT_TOKENS = 16_384
 """Held when the client names no cap, as gateways do (facts/pricing.md 7)."""
 MAX_CHOICES = 128
+MAX_SEARCHES = 20
+"""Beyond this, what searches add to the input is bounded by the context window rather than by their number."""
 
 _NO_TEXT_OUT = frozenset({"embeddings", "rerank", "moderation"})
 
@@ -51,8 +53,9 @@ def bound(ask: Ask, operation: str, model: str, families: Families) -> Bound:
     else:
         out = min(ask.max_output_tokens, most)
     choices = min(max(1, ask.choices), MAX_CHOICES)
+    found = min(max(0, ask.server_tools), MAX_SEARCHES) * family.search_tokens
     return Bound(
-        input_tokens=text + OVERHEAD_TOKENS,
+        input_tokens=text + found + OVERHEAD_TOKENS,
         media_tokens=max(0, ask.media_parts) * family.media_tokens,
         output_tokens=out * choices,
     )

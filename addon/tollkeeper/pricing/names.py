@@ -101,8 +101,6 @@ VENDORS: Mapping[str, str] = MappingProxyType(
 GATEWAYS = frozenset(
     {"cloudflare-gateway", "vercel", "pydantic-gateway", "portkey", "opencode", "charm", "helicone", "braintrust", "huggingface"}
 )
-NOTIONAL = frozenset({"chatgpt", "code-assist"})
-"""Subscription traffic: the list price is what it would have cost, not what is owed."""
 
 _ROUTING = re.compile(r":(thinking|nitro|floor|online|exacto|extended|beta|batch|latest)$")
 _DATE = re.compile(r"[-@](?:20\d{2}-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01]))$")

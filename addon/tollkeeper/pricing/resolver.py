@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from .catalogue import Catalogue
-from .names import NOTIONAL, VENDORS, catalogues, spellings
+from .names import VENDORS, catalogues, spellings
 from .overlay import Factor, Overlay, PriceRule
 from .rates import FREE, LIST, Price, RawRate, make_price
 from .shipped import Ceilings
@@ -162,8 +162,6 @@ class Resolver:
                     used.update(factor.terms)
         unused = [key for key, value in (*mapped.context, *mapped.marks) if (key, value) not in used]
         flags = (*mapped.flags, *(f"term-unpriced:{key[:32]}" for key in unused), *found.flags)
-        if question.provider in NOTIONAL:
-            flags = (*flags, "notional")
         discount = self._discount(question, name, day)
         return make_price(
             kind=FREE if found.free else LIST,

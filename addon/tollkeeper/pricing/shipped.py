@@ -31,13 +31,17 @@ class Pin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """How a model family counts: tokens per o200k token (``central``, ``upper``), and per media part a reserve and a guess."""
+    """How a model family counts: tokens per o200k token (``central``, ``upper``), and what is held for media and searches.
+
+    ``media_tokens`` and ``search_tokens`` are reserves for each, ``media_guess_tokens`` is a best guess for a cut stream.
+    """
 
     name: str
     central: Decimal
     upper: Decimal
     media_tokens: int
     media_guess_tokens: int
+    search_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +124,9 @@ def load_ceilings() -> Ceilings:
     base = document["default"]
     default = _ceiling("default", base, base, path)
     entries = tuple(
-        (one["provider"], parse_clause(one["match"]) if "match" in one else None, _ceiling(one["provider"], base, one, path))
+        (provider, parse_clause(one["match"]) if "match" in one else None, _ceiling(provider, base, one, path))
         for one in document["ceiling"]
+        for provider in ([one["provider"]] if isinstance(one["provider"], str) else one["provider"])
     )
     return Ceilings(entries, default, Decimal(base["other_unit_usd"]))
 
@@ -148,4 +153,5 @@ def _family(name: str, entry: Mapping[str, Any]) -> Family:
         upper=Decimal(entry["upper"]),
         media_tokens=int(entry["media_tokens"]),
         media_guess_tokens=int(entry["media_guess_tokens"]),
+        search_tokens=int(entry["search_tokens"]),
     )

@@ -86,9 +86,12 @@ def _encoding() -> "Encoding":
             if not _built:
                 import tiktoken
 
-                _built.append(
-                    tiktoken.Encoding("o200k_base", pat_str=_PATTERN, mergeable_ranks=load_vocabulary(), special_tokens=_SPECIAL)
+                encoding = tiktoken.Encoding(
+                    "o200k_base", pat_str=_PATTERN, mergeable_ranks=load_vocabulary(), special_tokens=_SPECIAL
                 )
+                # Kept by tiktoken for pickling only; the encoder has its own copy. Saves 27 MiB.
+                encoding._mergeable_ranks = {}  # noqa: SLF001
+                _built.append(encoding)
     return _built[0]
 
 

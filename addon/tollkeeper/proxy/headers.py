@@ -61,3 +61,21 @@ def fault(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
     if total > MAX_HEADER_BYTES:
         return f"headers of {total} bytes, more than the {MAX_HEADER_BYTES} allowed"
     return None
+
+
+PLAN_TOKEN = b"bearer sk-ant-oat"
+SIGNATURE = b"aws4-"
+PLAN_HOSTS = frozenset({"chatgpt.com"})
+
+
+def is_bound(host: str, fields: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether the body may not be changed: signed by AWS SigV4, or sent under a subscription, whose contract covers the client's own bytes.
+
+    Claude plans are told by their OAuth token, ChatGPT plans by their host.
+    """
+    if host in PLAN_HOSTS:
+        return True
+    for name, value in fields:
+        if name.lower() == b"authorization":
+            return value[:32].lower().startswith((PLAN_TOKEN, SIGNATURE))
+    return False

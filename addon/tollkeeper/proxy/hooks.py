@@ -13,11 +13,12 @@ from tollkeeper.core.call import Endpoint, Metering
 from tollkeeper.core.entry import Outcome
 from tollkeeper.core.errors import LedgerError, WireError
 from tollkeeper.policy.message import response_headers
+from tollkeeper.wire.framing.decoders import decoder_for
 from tollkeeper.wire.refuse import Reply, refusal
 from tollkeeper.wire.routes import endpoint_for
 
 from .door import Door
-from .headers import fault, strip
+from .headers import fault, is_bound, strip
 from .intercept import misdirected
 from .passage import Passage
 from .road import Road, decoded
@@ -123,7 +124,9 @@ class Hooks:
             flow.response = _response(_refusal_for(endpoint, f"Tollkeeper cannot read this request: {error}"))
             return
         try:
-            passage = await self.road.admit(endpoint, flow.request.path, body, self.stages.principal, self._attribution(flow))
+            bound = is_bound(endpoint.host, flow.request.headers.fields)
+            attribution = self.door.admitted.get(flow.client_conn.id, self.stages.attribution)
+            passage = await self.road.admit(endpoint, flow.request.path, body, self.stages.principal, attribution, bound=bound)
         except LedgerError as error:
             flow.response = _response(_refusal_for(endpoint, f"Tollkeeper cannot record this call, so it is refused: {error}"))
             return
@@ -141,9 +144,6 @@ class Hooks:
                 flow.request.headers["content-length"] = str(len(passage.outgoing))
         if passage.path and passage.path != flow.request.path:
             flow.request.path = passage.path
-
-    def _attribution(self, flow: http.HTTPFlow) -> Any:
-        return self.door.admitted.get(flow.client_conn.id, self.stages.attribution)
 
     @guarded
     def responseheaders(self, flow: http.HTTPFlow) -> None:
@@ -169,10 +169,15 @@ class Hooks:
 
     @staticmethod
     def _prepare_straining(response: http.Response, passage: Passage, headers: dict[str, str]) -> None:
-        if "content-encoding" in headers:
-            # A server that compresses against our wish: its bytes cannot be strained, so the extra chunk stays.
-            passage.strainer = None
-        elif "content-length" in headers:
+        """The answer will lose a chunk: its length is unknown, and a server's compression (against our wish) is taken off."""
+        if encoding := headers.get("content-encoding"):
+            try:
+                passage.unpacker = decoder_for(encoding)
+            except WireError:
+                passage.strainer = None  # unreadable to us: the extra chunk stays
+                return
+            del response.headers["content-encoding"]
+        if "content-length" in headers:
             del response.headers["content-length"]
             response.headers["transfer-encoding"] = "chunked"
 

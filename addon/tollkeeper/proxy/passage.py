@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tollkeeper.core.call import Call
 from tollkeeper.core.decision import ALLOWED, Decision
+from tollkeeper.wire.framing.decoders import Decoder
 from tollkeeper.wire.inject import UsageChunkFilter
 from tollkeeper.wire.meter import Meter
 from tollkeeper.wire.refuse import Reply
@@ -27,6 +28,7 @@ class Passage:
     injected: bool = False
     meter: Meter | None = None
     strainer: UsageChunkFilter | None = None
+    unpacker: Decoder | None = None
     status: int | None = None
     first_byte_at: int | None = None
     settled: bool = False
@@ -38,7 +40,7 @@ class Passage:
         It returns generators: mitmproxy sends what is yielded before it resumes them, so the client's bytes leave first and the meter
         reads afterwards. It must never return ``b""`` for a piece, which would end a chunked body early (mitmproxy PR #8242).
         """
-        meter, strainer = self.meter, self.strainer
+        meter, strainer, unpacker = self.meter, self.strainer, self.unpacker
         assert meter is not None  # noqa: S101 — set by the road before the tap is asked for
 
         def pass_on(piece: bytes) -> Iterable[bytes]:
@@ -52,7 +54,12 @@ class Passage:
             if self.first_byte_at is None:
                 self.first_byte_at = clock()
             assert strainer is not None  # noqa: S101
-            kept = strainer.feed(piece) if piece else strainer.flush()
+            plain = piece
+            if unpacker is not None:
+                plain = unpacker.feed(piece) if piece else unpacker.close()
+            kept = strainer.feed(plain) if plain else None
+            if not piece:
+                kept = (kept or b"") + strainer.flush()
             if kept:
                 yield kept
             if piece:

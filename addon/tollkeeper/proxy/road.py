@@ -41,11 +41,20 @@ class Road:
     def __init__(self, stages: Stages) -> None:
         self.stages = stages
 
-    async def admit(self, endpoint: Endpoint, path: str, body: bytes, principal: Principal, attribution: Attribution) -> Passage:
+    async def admit(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        body: bytes,
+        principal: Principal,
+        attribution: Attribution,
+        *,
+        bound: bool = False,
+    ) -> Passage:
         """Decide about a call before it leaves and hold what it may cost.
 
-        ``body`` is decoded (no content-encoding). The passage says what to send, or carries the refusal. Raises ``LedgerError`` when
-        the policy says that a ledger fault closes the road.
+        ``body`` is decoded (no content-encoding); ``bound`` says that nobody may change it. The passage says what to send,
+        or carries the refusal. Raises ``LedgerError`` when the policy says that a ledger fault closes the road.
         """
         stages = self.stages
         at = stages.clock()
@@ -55,8 +64,9 @@ class Road:
         passage = Passage(call=call, body=body, path=path)
         if endpoint.metering is not Metering.METERED:
             stages.counters.unmetered += endpoint.metering is Metering.UNMETERED
+            passage.decision = replace(ALLOWED, reason=endpoint.reason)
             return passage
-        await self._decide(passage, at)
+        await self._decide(passage, at, rewritable=not bound)
         if passage.decision.verdict is Verdict.REFUSE:
             stages.counters.refused += 1
             message = refusal_message(passage.decision, at)
@@ -66,7 +76,7 @@ class Road:
         if passage.decision.verdict is Verdict.REWRITE and passage.decision.model is not None:
             stages.counters.rewritten += 1
             passage.path, passage.outgoing = set_model(endpoint, path, body, passage.decision.model)
-        if asks_for_usage(endpoint, ask):
+        if not bound and asks_for_usage(endpoint, ask):
             passage.outgoing = inject_usage_request(body if passage.outgoing is None else passage.outgoing)
             passage.injected = True
         return passage
@@ -76,13 +86,14 @@ class Road:
             return await asyncio.to_thread(read_ask, endpoint, body)
         return read_ask(endpoint, body)
 
-    async def _decide(self, passage: Passage, at: int) -> None:
+    async def _decide(self, passage: Passage, at: int, *, rewritable: bool) -> None:
         stages, call = self.stages, passage.call
-        planned = plan(stages.policy, call, lambda model: stages.book.hold(call, model), at)
-        if isinstance(planned, Decision):
-            passage.decision = planned
-            return
+        planned = plan(stages.policy, call, lambda model: stages.book.hold(call, model), at, rewritable=rewritable)
         try:
+            if isinstance(planned, Decision):  # refused without a look at money
+                passage.decision = planned
+                await stages.ledger.settle(Settlement(call=call, decision=planned, outcome=Outcome.REFUSED, ended_at=at))
+                return
             passage.decision = await self._hold(planned)
             passage.held = True
         except LedgerError as error:
@@ -134,7 +145,7 @@ class Road:
             first_byte_ms=first_byte_ms,
         )
         passage.body = b""
-        passage.meter = passage.strainer = None
+        passage.meter = passage.strainer = passage.unpacker = None
         try:
             await self.stages.ledger.settle(settlement)
         except LedgerError as error:
@@ -147,7 +158,7 @@ class Road:
         if call.endpoint.metering is Metering.FREE:
             return Reading(source=UsageSource.NONE)
         if call.endpoint.metering is Metering.UNMETERED:
-            return Reading(source=UsageSource.UNMETERED, flags=(call.endpoint.reason,))
+            return Reading(source=UsageSource.UNMETERED)
         if passage.meter is None:
             if not sent:
                 return Reading(source=UsageSource.NONE, complete=False)

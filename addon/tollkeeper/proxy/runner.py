@@ -36,19 +36,31 @@ from .stages import Stages, open_stages
 
 logger = logging.getLogger("tollkeeper")
 
-BUNDLE = "bundle.pem"
-UPSTREAM_BUNDLE = "upstream.pem"
+FIRST_START = "first start"
 
 
 def prepare_trust(settings: Settings, stages: Stages) -> Authority:
     """Make or check the CA, and write the two bundles: what clients trust, and what we trust upstream."""
     folder = settings.home.ca
     authority = ensure_ca(folder, stages.hosts.permitted_names(), system_clock())
-    if authority.renewed:
+    if authority.renewed and authority.renewed != FIRST_START:
         logger.warning("the CA was made anew: %s; restart clients that have loaded the old one", authority.renewed)
-    write_bundle(folder / BUNDLE, authority.root_certificate)
-    upstream_bundle(folder / UPSTREAM_BUNDLE)
+    write_bundle(settings.bundle_path, authority.root_certificate)
+    for left in folder.glob("upstream-*.pem"):
+        if not _is_running(left.stem.partition("-")[2]):
+            left.unlink(missing_ok=True)  # of a process that was killed
+    upstream_bundle(settings.upstream_path)
     return authority
+
+
+def _is_running(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, PermissionError):
+        return True
+    return True
 
 
 def master_options(settings: Settings, authority: Authority) -> options.Options:
@@ -58,7 +70,7 @@ def master_options(settings: Settings, authority: Authority) -> options.Options:
         listen_host=settings.host,
         listen_port=settings.port,
         mode=["regular"],
-        ssl_verify_upstream_trusted_ca=str(settings.home.ca / UPSTREAM_BUNDLE),
+        ssl_verify_upstream_trusted_ca=str(settings.upstream_path),
     )
 
 
@@ -155,6 +167,7 @@ async def serve(settings: Settings) -> None:
         if watch is not None:
             watch.cancel()
         settings.state_path.unlink(missing_ok=True)
+        settings.upstream_path.unlink(missing_ok=True)
 
 
 _stopping_since = 0.0

@@ -17,7 +17,7 @@ from .door import Door
 from .hooks import Hooks
 from .options import LOCKED, OptionsGuard
 from .resolve import VARIABLE, parse_pins
-from .runner import UPSTREAM_BUNDLE, prepare_trust
+from .runner import prepare_trust
 from .settings import Settings
 from .stages import open_stages
 
@@ -44,7 +44,7 @@ class Script:
         options = loader.master.options
         options.update(
             confdir=str(self.authority.confdir),
-            ssl_verify_upstream_trusted_ca=str(self.settings.home.ca / UPSTREAM_BUNDLE),
+            ssl_verify_upstream_trusted_ca=str(self.settings.upstream_path),
             listen_host=options.listen_host or self.settings.host,
             **LOCKED,
         )

@@ -1,11 +1,13 @@
 """What one proxy process is told at start, as a value that travels as JSON on standard input (never in the process list)."""
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from tollkeeper.core.paths import Home, home
+from tollkeeper.gate.files import BUNDLE
 
 DEFAULT_PORT = 8877
 
@@ -19,6 +21,7 @@ class Settings:
     policy: str = ""
     ledger: str = ""
     state: str = ""
+    bundle: str = ""
     project: str = ""
     session: str = ""
     credentials: dict[str, str] = field(default_factory=dict, repr=False)
@@ -36,6 +39,16 @@ class Settings:
     def state_path(self) -> Path:
         """Where the process says what it is."""
         return Path(self.state) if self.state else self.home.state
+
+    @property
+    def bundle_path(self) -> Path:
+        """What clients of this process are told to trust."""
+        return Path(self.bundle) if self.bundle else self.home.ca / BUNDLE
+
+    @property
+    def upstream_path(self) -> Path:
+        """What this process trusts upstream: its own file, since two shells may trust different companies."""
+        return self.home.ca / f"upstream-{os.getpid()}.pem"
 
     def to_json(self) -> str:
         """For ``from_json`` in the child process."""

@@ -62,4 +62,5 @@ def install() -> None:
     Context.fork = _fork  # type: ignore[method-assign]
     # An id only tells flows and connections of one process apart.
     numbers = SimpleNamespace(uuid4=itertools.count(1).__next__)
-    flow.uuid = connection.uuid = numbers  # type: ignore[assignment]
+    flow.uuid = numbers  # type: ignore[assignment, attr-defined]
+    connection.uuid = numbers  # type: ignore[assignment, attr-defined]

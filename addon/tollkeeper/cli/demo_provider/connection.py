@@ -103,38 +103,51 @@ class Connection:
             headers.append(("transfer-encoding", "chunked") if chunked else ("content-length", str(size)))
             self._send(h11.Response(status_code=reply.status, headers=headers))
         sent = _Sent()
+        last = pieces.pop() if whole and pieces else None
         try:
             await self._write(pieces, script, sent, chunked=chunked)
+            if last is not None:
+                if script.delay_ms and last.content:
+                    await self._pause(script.delay_ms)
+                # Billed before the end is written: whoever has seen the end must find it on the bill.
+                self._bill(reply, script, sent, whole=True)
+                await self._write_piece(last, script, sent, chunked=chunked)
             if whole and not script.close:
                 self._send(h11.EndOfMessage(headers=[("x-fake-trailer", "1")] if script.trailers else []))
             await self._writer.drain()
-        except ConnectionError:
-            whole = False
-            raise
         finally:
-            if reply.model is not None:
-                self._bills.add(_billed(reply, script, sent, whole=whole))
+            self._bill(reply, script, sent, whole=False)
         return whole and not script.close and self._wire.our_state is h11.DONE
 
     async def _write(self, pieces: list[Piece], script: Script, sent: "_Sent", *, chunked: bool) -> None:
-        delay = script.delay_ms / 1000
-        write, drain = self._writer.write, self._writer.drain
         for piece in pieces:
-            if delay and piece.content:
-                await asyncio.sleep(delay)
-                if self._reader.at_eof():
-                    raise ConnectionResetError("the client went away")
-            data = piece.data
-            # Chunk framing by hand, one write a piece: h11's checks would cost more than everything else here.
-            if chunked:
-                write(b"%x\r\n%b\r\n" % (len(data), data))
-            elif script.close:
-                write(data)
-            else:
-                self._send(h11.Data(data=data))
-            await drain()
-            sent.size += len(data)
-            sent.pieces += piece.content
+            if script.delay_ms and piece.content:
+                await self._pause(script.delay_ms)
+            await self._write_piece(piece, script, sent, chunked=chunked)
+
+    async def _pause(self, delay_ms: float) -> None:
+        await asyncio.sleep(delay_ms / 1000)
+        if self._reader.at_eof():
+            raise ConnectionResetError("the client went away")
+
+    async def _write_piece(self, piece: Piece, script: Script, sent: "_Sent", *, chunked: bool) -> None:
+        data = piece.data
+        # Chunk framing by hand, one write a piece: h11's checks would cost more than everything else here.
+        if chunked:
+            self._writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+        elif script.close:
+            self._writer.write(data)
+        else:
+            self._send(h11.Data(data=data))
+        await self._writer.drain()
+        sent.size += len(data)
+        sent.pieces += piece.content
+
+    def _bill(self, reply: Answer, script: Script, sent: "_Sent", *, whole: bool) -> None:
+        """Once for every answer that has a price."""
+        if reply.model is not None and not sent.is_billed:
+            sent.is_billed = True
+            self._bills.add(_billed(reply, script, sent, whole=whole))
 
     def _send(self, event: Any) -> None:
         self._writer.write(self._wire.send(event) or b"")
@@ -143,9 +156,10 @@ class Connection:
 class _Sent:
     """How far a body got."""
 
-    __slots__ = ("pieces", "size")
+    __slots__ = ("is_billed", "pieces", "size")
 
     def __init__(self) -> None:
+        self.is_billed = False
         self.size = 0
         self.pieces = 0
 

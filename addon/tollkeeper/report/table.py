@@ -1,0 +1,99 @@
+"""A report as a table for a terminal. Below 100 columns it keeps to what fits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tollkeeper.core.money import format_usd
+from tollkeeper.ledger.rows import Group, Report
+
+from . import cells
+from .notes import notes
+
+COMPACT_BELOW = 100
+PIPE_WIDTH = 120
+"""Columns when the output is no terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of figures: its title, its cell, when it is worth showing, and whether it stays when space is short."""
+
+    title: str
+    cell: Callable[[Group], str]
+    shown: Callable[[Group], bool] = lambda _: True
+    compact: bool = True
+
+
+_COLUMNS = (
+    Column("calls", lambda group: cells.count(group.calls)),
+    Column("refused", lambda group: cells.count(group.refused), lambda total: total.refused > 0, compact=False),
+    Column("rewritten", lambda group: cells.count(group.rewritten), lambda total: total.rewritten > 0, compact=False),
+    Column("would refuse", lambda group: cells.count(group.would_refuse), lambda total: total.would_refuse > 0, compact=False),
+    Column("input", lambda group: cells.tokens(group.tokens.input_tokens, group)),
+    Column(
+        "cache read",
+        lambda group: cells.tokens(group.tokens.cache_read_tokens, group),
+        lambda total: total.tokens.cache_read_tokens > 0,
+    ),
+    Column(
+        "cache write",
+        lambda group: cells.tokens(group.tokens.cache_write_5m_tokens + group.tokens.cache_write_1h_tokens, group),
+        lambda total: total.tokens.cache_write_5m_tokens + total.tokens.cache_write_1h_tokens > 0,
+        compact=False,
+    ),
+    Column("output", lambda group: cells.tokens(group.tokens.output_tokens, group)),
+    Column(
+        "reasoning",
+        lambda group: cells.tokens(group.tokens.reasoning_tokens, group),
+        lambda total: total.tokens.reasoning_tokens > 0,
+        compact=False,
+    ),
+    Column(
+        "list",
+        lambda group: format_usd(group.list_cost_nanousd),
+        lambda total: total.list_cost_nanousd != total.cost_nanousd,
+        compact=False,
+    ),
+    Column(
+        "unknown cost",
+        lambda group: f"{group.unpriced_calls} ≤ {format_usd(group.unpriced_exposure_nanousd)}" if group.unpriced_calls else "",
+        lambda total: total.unpriced_calls > 0,
+        compact=False,
+    ),
+    Column("cost", cells.cost),
+)
+
+
+def console_for(stream: IO[str], width: int | None = None) -> Console:
+    """A console that shows text as it is: names come from clients, so nothing in them is markup."""
+    if width is None and not stream.isatty():
+        width = PIPE_WIDTH
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+
+
+def print_report(report: Report, stream: IO[str], width: int | None = None) -> None:
+    """The table, its total, and the notes under it."""
+    console = console_for(stream, width)
+    console.print(table_of(report, compact=console.width < COMPACT_BELOW))
+    for line in notes(report):
+        console.print(line, style="bold" if line.startswith("!") else "dim", soft_wrap=True)
+
+
+def table_of(report: Report, *, compact: bool) -> Table:
+    """The rows of a report, figures to the right."""
+    total = report.total
+    columns = [column for column in _COLUMNS if column.shown(total) and (column.compact or not compact)]
+    several = len(report.groups) > 1
+    table = Table(box=box.SIMPLE_HEAD, show_footer=several, pad_edge=False, footer_style="bold")
+    for index, key in enumerate(report.by):
+        table.add_column(key, footer="total" if index == 0 else "", overflow="fold", no_wrap=key in {"day", "hour"})
+    for column in columns:
+        table.add_column(column.title, footer=column.cell(total), justify="right", no_wrap=True)
+    for group in report.groups:
+        table.add_row(*map(cells.name, group.keys), *(column.cell(group) for column in columns))
+    return table

@@ -1,0 +1,82 @@
+"""What a client receives through the proxy is what it would have received without it, to the byte."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.raw import SHAPES, Answer, Caller
+
+pytestmark = pytest.mark.e2e
+
+STREAMS = [name for name in SHAPES if "stream" in name or name.startswith("gemini-")]
+FORMS = {
+    "plain": {},
+    "crlf": {"crlf": 1},
+    "every-7-bytes": {"split": 7, "chunks": 3},
+    "at-once": {"at_once": 1},
+    "close-delimited": {"close": 1},
+    "long": {"chunks": 400, "text": "αβγ 😀 \\n \\u2028"},
+    "two-kilobyte-pieces": {"text_bytes": 20_000, "chunks": 10},
+}
+OWN_TO_A_CONNECTION = {"transfer-encoding", "connection", "content-length"}
+
+
+def _seen(answer: Answer) -> tuple[int, bytes, bool, dict[str, str]]:
+    headers = {name: value for name, value in answer.headers.items() if name not in OWN_TO_A_CONNECTION}
+    return answer.status, answer.body, answer.whole, headers
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_arrives_byte_for_byte(name: str, form: str, direct: Caller, proxied: Caller) -> None:
+    script = {"id": f"fake-{name}-{form}", **FORMS[form]}
+    expected = direct.call(SHAPES[name], **_latin(script))
+    assert expected.body
+    assert _seen(proxied.call(SHAPES[name], **_latin(script))) == _seen(expected)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_an_answer_and_an_error_arrive_byte_for_byte(name: str, direct: Caller, proxied: Caller) -> None:
+    for script in ({"id": f"fake-{name}"}, {"status": 500}, {"status": 429}):
+        assert _seen(proxied.call(SHAPES[name], **script)) == _seen(direct.call(SHAPES[name], **script))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
+@pytest.mark.parametrize("name", [*STREAMS, "chat"])
+def test_an_answer_that_was_compressed_unasked_arrives_as_it_was_sent(
+    name: str, encoding: str, direct: Caller, proxied: Caller
+) -> None:
+    if name in {"chat-stream", "chat-stream-options"}:
+        pytest.skip("its usage was asked for by us and cannot be taken out of compressed bytes: see the next test")
+    script = {"id": f"fake-{name}-{encoding}", "encoding": encoding}
+    assert _seen(proxied.call(SHAPES[name], **script)) == _seen(direct.call(SHAPES[name], **script))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+def test_a_compressed_chat_stream_is_still_metered(encoding: str, proxied: Caller, observing, provider) -> None:
+    answer = proxied.call(SHAPES["chat-stream"], encoding=encoding, input_tokens=1234)
+    assert answer.whole
+    (billed,) = provider.bills.billed()
+    assert observing.ledger.of(billed.id)["usage_source"] == "reported"
+
+
+def test_events_arrive_as_they_are_sent_and_are_not_gathered(proxied: Caller) -> None:
+    with proxied.opened(SHAPES["messages-stream"], chunks=6, delay_ms=60) as response:
+        pieces = list(_pieces(response))
+    assert len(pieces) >= 6
+
+
+def test_interim_answers_and_trailers_do_not_stop_a_call(proxied: Caller, direct: Caller) -> None:
+    for name in ("chat", "messages-stream", "chat-stream"):
+        answer = proxied.call(SHAPES[name], id="fake-hints", early_hints=1, trailers=1)
+        assert _seen(answer) == _seen(direct.call(SHAPES[name], id="fake-hints")), "http.client itself cannot read a 103"
+
+
+def _pieces(response: object) -> Iterator[bytes]:
+    while piece := response.read1(65536):  # type: ignore[attr-defined]
+        yield piece
+
+
+def _latin(script: dict[str, object]) -> dict[str, object]:
+    """Header values travel as Latin-1; what does not fit is sent as the bytes of its UTF-8."""
+    return {name: str(value).encode().decode("latin-1") for name, value in script.items()}

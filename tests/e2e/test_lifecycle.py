@@ -1,0 +1,189 @@
+"""Ends, good and bad: SIGTERM drains, SIGKILL loses nothing that was acknowledged; `run` and plain mitmdump work."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from e2e.harness import ADDON, TOLLKEEPER, LedgerView, RunningProxy, free_port, proxy_environment, wait_for
+from e2e.prices import assert_entry_equals_bill
+from e2e.raw import SHAPES, Caller, read
+from e2e.sdk import CLIENTS
+from tollkeeper.cli.demo_provider import FakeProvider
+
+pytestmark = pytest.mark.e2e
+
+ROUNDS = 4
+
+
+def test_a_stop_lets_an_open_stream_end(start: Callable[..., RunningProxy], provider: FakeProvider) -> None:
+    proxy = start()
+    with Caller(provider, proxy.bundle, proxy.port).opened(SHAPES["messages-stream"], chunks=20, delay_ms=40) as response:
+        first = response.read1(100)
+        os.kill(proxy.process.pid, signal.SIGTERM)
+        rest = read(response)
+    assert rest.whole
+    assert b"message_stop" in first + rest.body
+    assert proxy.process.wait(10) == 0
+    (billed,) = provider.bills.billed()
+    assert_entry_equals_bill(proxy.ledger.of(billed.id), billed)
+    assert not proxy.ledger.holds()
+    assert not (proxy.home / "proxy.json").exists()
+
+
+def test_a_stop_takes_no_new_connections_while_it_drains(start: Callable[..., RunningProxy], provider: FakeProvider) -> None:
+    proxy = start()
+    caller = Caller(provider, proxy.bundle, proxy.port)
+    with caller.opened(SHAPES["messages-stream"], chunks=10, delay_ms=80) as response:
+        response.read1(100)
+        os.kill(proxy.process.pid, signal.SIGTERM)
+
+        def is_closed() -> bool:
+            try:
+                caller.connect("api.openai.com").close()
+            except OSError:
+                return True
+            return False
+
+        wait_for(is_closed, "the listener is closed", seconds=3)
+        assert read(response).whole
+
+
+def test_a_stream_that_outlasts_the_drain_is_settled_as_partial(
+    start: Callable[..., RunningProxy], provider: FakeProvider
+) -> None:
+    proxy = start(arguments=["--drain-seconds", "0.5"])
+    caller = Caller(provider, proxy.bundle, proxy.port)
+    with caller.opened(SHAPES["messages-stream"], chunks=400, delay_ms=50, input_tokens=900) as response:
+        response.read1(100)
+        os.kill(proxy.process.pid, signal.SIGTERM)
+        read(response)
+    assert proxy.process.wait(10) == 0
+    (entry,) = proxy.ledger.ended()
+    assert entry["usage_source"] in {"partial", "counted"}
+    assert entry["exposure_nanousd"] > 900 * 1000
+    assert not proxy.ledger.holds()
+
+
+def test_nothing_acknowledged_is_lost_and_nothing_stays_held_after_a_kill(
+    start: Callable[..., RunningProxy], provider: FakeProvider, tmp_path: Path
+) -> None:
+    home = tmp_path / "killed"
+    chance = random.Random(7)
+    acknowledged: set[str] = set()
+    for _ in range(ROUNDS):
+        proxy = start(home=home)
+        acknowledged |= _call_until_killed(proxy, provider, after_s=chance.uniform(0.1, 0.5))
+    proxy = start(home=home)
+    entries = proxy.ledger.entries()
+    assert len(acknowledged) > 10 * ROUNDS / 2
+    assert acknowledged <= {entry["response_id"] for entry in entries}
+    assert not proxy.ledger.holds(), "the holds of dead processes are settled when the next one starts"
+    held = {entry["call_id"]: entry for entry in entries if entry["kind"] == "hold"}
+    closed = [entry for entry in entries if entry["kind"] in {"settle", "void", "expire"}]
+    assert {entry["call_id"] for entry in closed} >= set(held)
+    left_open = [entry for entry in closed if entry["outcome"] == "crashed"]
+    assert left_open, "at least one call was under way when its proxy was killed"
+    assert all(entry["exposure_nanousd"] == held[entry["call_id"]]["hold_nanousd"] for entry in left_open)
+    verified = subprocess.run(
+        [*TOLLKEEPER, "ledger", "verify"], env=proxy_environment(home, provider), capture_output=True, text=True, check=False
+    )
+    assert verified.returncode == 0, verified.stderr
+
+
+def _call_until_killed(proxy: RunningProxy, provider: FakeProvider, *, after_s: float) -> set[str]:
+    """Stream answers on a few connections until the proxy dies; the ids of those whose end was seen."""
+    seen: set[str] = set()
+    caller = Caller(provider, proxy.bundle, proxy.port)
+
+    def work() -> None:
+        while proxy.process.poll() is None:
+            try:
+                answer = caller.call(SHAPES["messages-stream"], chunks=5, delay_ms=4)
+            except (OSError, ValueError):
+                return
+            if answer.whole and b"message_stop" in answer.body:
+                seen.add(json.loads(answer.body.split(b"data: ", 1)[1].split(b"\n", 1)[0])["message"]["id"])
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: len(seen) >= 6, "the first answers")
+    time.sleep(after_s)
+    proxy.kill()
+    for thread in threads:
+        thread.join()
+    return seen
+
+
+def test_plain_mitmdump_meters_with_the_same_addon(provider: FakeProvider, tmp_path: Path) -> None:
+    home, port, log = tmp_path / "home", free_port(), tmp_path / "mitmdump.log"
+    command = [str(Path(sys.executable).with_name("mitmdump")), "-q", "-s", str(ADDON / "tollkeeper_addon.py"), "-p", str(port)]
+    environment = proxy_environment(home, provider)
+    environment.pop("PYTHONPATH")
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+    try:
+        bundle = home / "ca" / "bundle.pem"
+        wait_for(lambda: bundle.exists() and _listens(port), f"mitmdump serves; it says: {log.read_text()}", seconds=20)
+        caller = Caller(provider, bundle, port)
+        for name in ("chat", "chat-stream", "messages-stream"):
+            assert caller.call(SHAPES[name], input_tokens=41).whole
+        ledger = LedgerView(home / "ledger.db")
+        for billed in provider.bills.billed():
+            assert_entry_equals_bill(ledger.of(billed.id), billed)
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
+    assert not ledger.holds()
+
+
+def _listens(port: int) -> bool:
+    import socket
+
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_run_meters_one_command_and_gives_back_its_exit_code(provider: FakeProvider, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    script = f"import runpy, sys; sys.path.insert(0, {str(CLIENTS)!r}); sys.argv[1:] = ['sync']\n"
+    script += f"runpy.run_path({str(CLIENTS / 'anthropic_calls.py')!r}); sys.exit(7)"
+    command = [*TOLLKEEPER, "run", "--project", "e2e", "--", sys.executable, "-c", script]
+    environment = proxy_environment(home, provider)
+    # The child must trust what `run` gives it, so the provider's CA reaches the proxy alone through its own variable.
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 7, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [result["error"] for result in results] == [None, None, None]
+    summary = [line for line in done.stderr.splitlines() if line.startswith("tollkeeper: ")]
+    assert len(summary) == 4, "one line before, three after"
+    ledger = LedgerView(home / "ledger.db")
+    billed = provider.bills.billed()
+    assert len(billed) == 3
+    for call in billed:
+        entry = ledger.of(call.id)
+        assert_entry_equals_bill(entry, call)
+        assert entry["project"] == "e2e"
+    assert not ledger.holds()
+    assert not list(home.glob("run-*")), "the run's own folder is gone"
+
+
+def test_a_second_start_in_the_same_home_is_refused_with_the_address(
+    start: Callable[..., RunningProxy], provider: FakeProvider
+) -> None:
+    proxy = start()
+    command = [*TOLLKEEPER, "start", "--foreground", "--port", "0"]
+    again = subprocess.run(
+        command, env=proxy_environment(proxy.home, provider), capture_output=True, text=True, timeout=20, check=False
+    )
+    assert again.returncode != 0
+    assert str(proxy.port) in again.stderr
