@@ -3,14 +3,15 @@
 The same stages, hooks and locked options as ``tollkeeper start``; the CA is ours, in the same place.
 """
 
+import asyncio
 import os
 from typing import Any
 
-from mitmproxy import exceptions
+from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from tollkeeper.core.errors import TollkeeperError
-from tollkeeper.gate.access import check_listener
+from tollkeeper.gate.access import check_listener, is_loopback
 
 from . import repairs
 from .door import Door
@@ -52,6 +53,18 @@ class Script:
             check_listener(options.listen_host, authenticated=False)
         except TollkeeperError as error:
             raise exceptions.OptionsError(str(error)) from error
+
+    def running(self) -> None:
+        """mitmdump loads scripts while it opens its listener: one that was opened to everyone is closed and opened again."""
+        server = ctx.master.addons.get("proxyserver")
+        if not all(is_loopback(address[0]) for address in server.listen_addrs()):
+            self._rebinding = asyncio.get_running_loop().create_task(_rebind(server))
+
+
+async def _rebind(server: Any) -> None:
+    modes = [instance.mode for instance in server.servers]
+    await server.servers.update([])
+    await server.servers.update(modes)
 
 
 addons = [Script()]
