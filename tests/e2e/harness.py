@@ -178,13 +178,15 @@ def start_proxy(
 
 @contextlib.contextmanager
 def running_proxy(home: Path, provider: FakeProvider, **options: Any) -> Iterator[RunningProxy]:
-    """A started proxy that is stopped, or killed, at the end."""
+    """A started proxy that is stopped at the end, and must not have met a fault of its own."""
     proxy = start_proxy(home, provider, **options)
     try:
         yield proxy
     finally:
         if proxy.process.poll() is None:
             proxy.stop()
+    faults = [line for line in proxy.said().splitlines() if "fault:" in line or "Traceback" in line]
+    assert not faults, proxy.said()[-3000:]
 
 
 def free_port() -> int:

@@ -1,5 +1,6 @@
 """A client of few words: HTTP/1.1 through a proxy's CONNECT or straight to the fake provider, down to the bytes."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -88,11 +89,18 @@ class Caller:
         if self._proxy_port is not None:
             connection = http.client.HTTPSConnection("127.0.0.1", self._proxy_port, context=self._context, timeout=20)
             connection.set_tunnel(host, 443, headers=dict(headers or {}))
-            connection.connect()
+            try:
+                connection.connect()
+            except BaseException:
+                connection.close()
+                raise
             return connection
         connection = http.client.HTTPSConnection(host, 443, context=self._context, timeout=20)
         plain = socket.create_connection(("127.0.0.1", self._provider.port), timeout=20)
-        connection.sock = self._context.wrap_socket(plain, server_hostname=host)
+        with contextlib.ExitStack() as undo:
+            undo.callback(plain.close)
+            connection.sock = self._context.wrap_socket(plain, server_hostname=host)
+            undo.pop_all()
         return connection
 
     def call(self, shape: Shape, headers: Mapping[str, str] | None = None, **script: Any) -> Answer:

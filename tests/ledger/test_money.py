@@ -173,5 +173,5 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestMoney = LedgerMachine.TestCase
 TestMoney.settings = settings(
-    max_examples=300, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

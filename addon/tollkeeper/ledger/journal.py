@@ -181,9 +181,7 @@ class Journal:
 
         A window opened since then has counted the settlement too, so it is corrected as well.
         """
-        at = row[_COUNTED_AT]
-        counted = (*_touches(row[_BUCKETS]), *((window.key, window.slot(at)) for window in self.windows.matching(row, at)))
-        touches = tuple(touch for touch in dict.fromkeys(counted) if self.windows.keeps(touch))
+        touches = tuple(touch for touch in self._counted(row) if self.windows.keeps(touch))
         row[_BUCKETS] = self._text_of(touches)
         self._append(row, self._priced(bill))
         for touch in touches:
@@ -293,15 +291,18 @@ class Journal:
         row = closing_row(settlement, sums_of(settlement), who_and_where(call), self.at, ("late" if late else "no-hold",))
         if late:
             row[_COUNTED_AT], row[_BUCKETS] = late
-            touches = _touches(row[_BUCKETS])
-        else:
-            at = row[_COUNTED_AT]
-            touches = tuple((window.key, window.slot(at)) for window in self.windows.matching(row, at)) if row[_EXPOSURE] else ()
-            row[_BUCKETS] = self._text_of(touches)
+        touches = self._counted(row) if row[_EXPOSURE] else ()
+        row[_BUCKETS] = self._text_of(touches)
         self._append(row, self._priced(settlement.bill))
         for touch in touches:
             self.windows.add(touch, row[_EXPOSURE], 0)
         return True
+
+    def _counted(self, row: Row) -> tuple[Touch, ...]:
+        """What an entry without a hold of its own counts under: what it touched before, and every window opened since."""
+        at = row[_COUNTED_AT]
+        since = ((window.key, window.slot(at)) for window in self.windows.matching(row, at))
+        return tuple(dict.fromkeys((*_touches(row[_BUCKETS]), *since)))
 
     def _release(self, call_id: str, hold: OpenHold, exposure: int) -> None:
         del self._holds[call_id]

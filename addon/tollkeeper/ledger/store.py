@@ -63,9 +63,12 @@ def open_reader(path: Path) -> sqlite3.Connection:
             check_same_thread=False,
         )
         connection.executescript(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}; PRAGMA trusted_schema=OFF; PRAGMA query_only=ON;")
-        connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        known = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'entry'").fetchone()
     except sqlite3.Error as error:
         raise translate(error, path) from error
+    if known is None:
+        connection.close()
+        raise LedgerError(f"{path} is not a ledger: it has no entries table; name the right file (--ledger FILE)")
     return connection
 
 

@@ -1,6 +1,6 @@
 """A report as a table for a terminal. Below 100 columns it keeps to what fits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -15,6 +15,7 @@ from . import cells
 from .notes import notes
 
 COMPACT_BELOW = 100
+MEASURE_WIDTH = 10_000
 PIPE_WIDTH = 120
 """Columns when the output is no terminal."""
 
@@ -79,21 +80,34 @@ def console_for(stream: IO[str], width: int | None = None) -> Console:
 def print_report(report: Report, stream: IO[str], width: int | None = None) -> None:
     """The table, its total, and the notes under it."""
     console = console_for(stream, width)
-    console.print(table_of(report, compact=console.width < COMPACT_BELOW))
+    console.print(fitting_table(report, console))
     for line in notes(report):
         console.print(line, style="bold" if line.startswith("!") else "dim", soft_wrap=True)
 
 
-def table_of(report: Report, *, compact: bool) -> Table:
+def fitting_table(report: Report, console: Console) -> Table:
+    """The fullest table that fits: columns that may go do so, the last first, before any name is broken."""
+    columns = [column for column in _COLUMNS if column.shown(report.total)]
+    optional = [column for column in columns if not column.compact]
+    if console.width < COMPACT_BELOW:
+        columns = [column for column in columns if column.compact]
+        optional = []
+    unbounded = console.options.update(width=MEASURE_WIDTH)
+    while True:
+        table = table_of(report, columns)
+        if not optional or console.measure(table, options=unbounded).maximum <= console.width:
+            return table
+        columns.remove(optional.pop())
+
+
+def table_of(report: Report, columns: Sequence[Column]) -> Table:
     """The rows of a report, figures to the right."""
-    total = report.total
-    columns = [column for column in _COLUMNS if column.shown(total) and (column.compact or not compact)]
     several = len(report.groups) > 1
     table = Table(box=box.SIMPLE_HEAD, show_footer=several, pad_edge=False, footer_style="bold")
     for index, key in enumerate(report.by):
         table.add_column(key, footer="total" if index == 0 else "", overflow="fold", no_wrap=key in {"day", "hour"})
     for column in columns:
-        table.add_column(column.title, footer=column.cell(total), justify="right", no_wrap=True)
+        table.add_column(column.title, footer=column.cell(report.total), justify="right", no_wrap=True)
     for group in report.groups:
         table.add_row(*map(cells.name, group.keys), *(column.cell(group) for column in columns))
     return table
