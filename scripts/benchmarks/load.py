@@ -6,6 +6,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+PATIENCE_S = 20.0
+"""A run in which nothing happens for this long fails instead of hanging."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -25,6 +28,11 @@ class Client:
     @classmethod
     async def open(cls, port: int, host: str, context: ssl.SSLContext, *, proxied: bool = True) -> "Client":
         """Connect, tunnel, shake hands. ``port`` is the proxy's, or the provider's when not ``proxied``."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await cls._open(port, host, context, proxied=proxied)
+
+    @classmethod
+    async def _open(cls, port: int, host: str, context: ssl.SSLContext, *, proxied: bool) -> "Client":
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
         if proxied:
             writer.write(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n".encode())
@@ -77,10 +85,12 @@ async def drive(clients: list[Client], request: bytes, *, seconds: float = 0.0, 
     async def worker(number: int, client: Client) -> None:
         await asyncio.sleep(stagger_s * number / len(clients))
         while more():
+            deadline.reschedule(asyncio.get_running_loop().time() + PATIENCE_S)
             tally.first_bytes.append(await client.exchange(request))
             tally.answers += 1
 
-    await asyncio.gather(*(worker(number, client) for number, client in enumerate(clients)))
+    async with asyncio.timeout(PATIENCE_S) as deadline:
+        await asyncio.gather(*(worker(number, client) for number, client in enumerate(clients)))
     tally.seconds = time.perf_counter() - began
     return tally
 

@@ -1,14 +1,18 @@
 """What a client receives through the proxy is what it would have received without it, to the byte."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from e2e.harness import RunningProxy
 from e2e.raw import SHAPES, Answer, Caller
 
 pytestmark = pytest.mark.e2e
 
 STREAMS = [name for name in SHAPES if "stream" in name or name.startswith("gemini-")]
+ASKED_BY_US = {"chat-stream", "chat-stream-options"}
+"""Their usage comes because we ask for it, and it cannot be taken out of compressed bytes: they have a test of their own."""
 FORMS = {
     "plain": {},
     "crlf": {"crlf": 1},
@@ -42,12 +46,10 @@ def test_an_answer_and_an_error_arrive_byte_for_byte(name: str, direct: Caller, 
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
-@pytest.mark.parametrize("name", [*STREAMS, "chat"])
+@pytest.mark.parametrize("name", ["chat", *(name for name in STREAMS if name not in ASKED_BY_US)])
 def test_an_answer_that_was_compressed_unasked_arrives_as_it_was_sent(
     name: str, encoding: str, direct: Caller, proxied: Caller
 ) -> None:
-    if name in {"chat-stream", "chat-stream-options"}:
-        pytest.skip("its usage was asked for by us and cannot be taken out of compressed bytes: see the next test")
     script = {"id": f"fake-{name}-{encoding}", "encoding": encoding}
     assert _seen(proxied.call(SHAPES[name], **script)) == _seen(direct.call(SHAPES[name], **script))
 
@@ -58,6 +60,24 @@ def test_a_compressed_chat_stream_is_still_metered(encoding: str, proxied: Calle
     assert answer.whole
     (billed,) = provider.bills.billed()
     assert observing.ledger.of(billed.id)["usage_source"] == "reported"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_an_answer_that_expands_enormously_is_passed_on_and_costs_no_memory(
+    proxied: Caller, direct: Caller, observing: RunningProxy
+) -> None:
+    script = {"id": "fake-bomb", "encoding": "gzip", "text_bytes": 100_000_000, "chunks": 1, "input_tokens": 3}
+    before, count = _peak_kb(observing), len(observing.ledger.ended())
+    answer = proxied.call(SHAPES["messages"], **script)
+    assert answer.whole
+    assert answer.body == direct.call(SHAPES["messages"], **script).body
+    assert observing.ledger.since(count)["exposure_nanousd"] > 0
+    assert _peak_kb(observing) - before < 100_000
+
+
+def _peak_kb(proxy: RunningProxy) -> int:
+    lines = Path(f"/proc/{proxy.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def test_events_arrive_as_they_are_sent_and_are_not_gathered(proxied: Caller) -> None:

@@ -21,7 +21,7 @@ from tollkeeper.cli.demo_provider import FakeProvider
 
 pytestmark = pytest.mark.e2e
 
-ROUNDS = 4
+ROUNDS = 3
 
 
 def test_a_stop_lets_an_open_stream_end(start: Callable[..., RunningProxy], provider: FakeProvider) -> None:

@@ -3,6 +3,7 @@
 import base64
 import http.client
 import http.server
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -143,6 +144,29 @@ def test_our_authority_cannot_vouch_for_a_host_that_is_no_ai_host(observing: Run
     ours_only = Caller(provider, observing.home / "ca" / "root.pem", observing.port)
     with pytest.raises(ssl.SSLCertVerificationError):
         ours_only.connect("intranet.example")
+
+
+@pytest.mark.parametrize(("dialled", "named"), [("intranet.example", "api.openai.com"), ("api.openai.com", "intranet.example")])
+def test_no_mix_of_names_gets_an_ai_call_past_the_meter(
+    dialled: str, named: str, observing: RunningProxy, provider: FakeProvider
+) -> None:
+    before = len(observing.ledger.entries())
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", observing.port), timeout=10) as plain:
+        plain.sendall(f"CONNECT {dialled}:443 HTTP/1.1\r\n\r\n".encode())
+        assert b" 200 " in plain.recv(4096)
+        with context.wrap_socket(plain, server_hostname=named) as secure:
+            assert secure.getpeercert(binary_form=True) != provider.authority.server_der, "tunnelled unseen"
+            body = b'{"model": "gpt-4o-mini", "messages": []}'
+            head = (
+                f"POST /v1/chat/completions HTTP/1.1\r\nhost: {named}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            )
+            secure.sendall(head.encode() + body)
+            answer = secure.recv(4096)
+    assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 4", b"HTTP/1.1 5"))
+    if provider.bills.billed():
+        assert len(observing.ledger.entries()) > before, "what was billed must be on the ledger"
 
 
 @contextmanager

@@ -223,11 +223,26 @@ def test_a_rolling_window_forgets_only_what_has_left_it(ledger: Ledger, clock: F
         clock.now = now
         return ledger.admit_now(ask_for(make_call(now), hold, rolling_limit(100, now))).chosen
 
-    assert at(NOW, 60) == 0
-    assert at(NOW + 12 * HOUR, 40) == 0
-    assert at(NOW + 24 * HOUR - SECOND, 1) is None
-    assert at(NOW + 24 * HOUR + DAY // 240, 60) == 0
-    assert at(NOW + 25 * HOUR, 1) is None
+    first = NOW + 200 * SECOND
+    """Inside a slot of six minutes, so that the window's start and the call share a slot at the end."""
+    assert at(first, 60) == 0
+    assert at(first + 12 * HOUR, 40) == 0
+    assert at(first + 24 * HOUR - 1, 1) is None
+    assert at(first + 24 * HOUR + DAY // 240, 60) == 0
+    assert at(first + 25 * HOUR, 1) is None
+
+
+def test_holds_and_costs_count_in_a_rolling_window_as_they_come(ledger: Ledger) -> None:
+    limit = rolling_limit(100)
+    first, second = make_call(), make_call()
+
+    assert ledger.admit_now(ask_for(first, 60, limit)).chosen == 0
+    assert ledger.admit_now(ask_for(second, 40, limit)).chosen == 0
+    ledger.settle_now(settled(first, 50))
+    assert ledger.admit_now(ask_for(make_call(), 11, limit)).chosen is None
+    ledger.settle_now(settled(second, 45))
+    assert ledger.admit_now(ask_for(make_call(), 6, limit)).chosen is None
+    assert ledger.admit_now(ask_for(make_call(), 5, limit)).chosen == 0
 
 
 def test_a_rolling_budget_nobody_asks_for_is_derived_again_later(path: Path, clock: FakeClock) -> None:

@@ -8,7 +8,19 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from ledger.samples import DAY, HOUR, FakeClock, ask_for, day_limit, make_call, nothing_billed, rolling_limit, rows, settled
+from ledger.samples import (
+    DAY,
+    HOUR,
+    SECOND,
+    FakeClock,
+    ask_for,
+    day_limit,
+    make_call,
+    nothing_billed,
+    rolling_limit,
+    rows,
+    settled,
+)
 from tollkeeper.core.admission import Limit
 from tollkeeper.core.call import Call
 from tollkeeper.ledger.journal import HOLD_LIFETIME_US
@@ -121,6 +133,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.clock.now += step
         assert self.ledger.expire_now() == len(self.open)
         self.open.clear()
+
+    @rule(step=st.sampled_from([50 * SECOND, 10 * 60 * SECOND]))
+    def wait(self, step: int) -> None:
+        self.clock.now += step
 
     @rule()
     def reopen(self) -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.samples import NOW, FakeClock, ask_for, make_call, rows, settled
@@ -48,6 +48,7 @@ def test_a_prompt_in_the_wrong_place_does_not_reach_the_file(path: Path) -> None
     assert json.loads(rows(path, "SELECT usage FROM entry WHERE kind = 'settle'")[0][0])[0]["prompt_tokens"] == 3
 
 
+@settings(max_examples=40, deadline=None)
 @given(raw=st.lists(st.dictionaries(st.text(), JSON), max_size=3))
 def test_raw_usage_keeps_numbers_and_short_words_only(raw: list[dict[str, Any]]) -> None:
     def leaves(value: Any) -> Any:

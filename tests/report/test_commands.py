@@ -14,6 +14,7 @@ from tollkeeper.core.paths import home
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr("sys.argv", ["tollkeeper", *arguments])
     try:
         main()

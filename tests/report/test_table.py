@@ -23,17 +23,17 @@ def test_a_wide_table_shows_everything(path: Path) -> None:
     assert (
         printed(path, 120)
         == """\
-model        calls   refused   rewritten   would refuse   input   output   reasoning     unknown cost           cost
- ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
- gpt-5            4         1           0              1    ~300      ~60         ~15                          ~$1.24
- new-model        1         0           0              0     100       20           5      1 ≤ $0.0700              –
- –                1         0           0              0       –        –           –      1 ≤ $0.0100              –
- gpt-5-mini       1         0           1              0     100       20           5                         $0.0010
+model        calls   refused   rewritten   would refuse   input   output   reasoning   unknown cost         cost
+ ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+ gpt-5            4         1           0              1    ~300      ~60         ~15                      ~$1.24
+ new-model        1         0           0              0     100       20           5    1 ≤ $0.0700            –
+ –                1         0           0              0       –        –           –    1 ≤ $0.0100            –
+ gpt-5-mini       1         0           1              0     100       20           5                     $0.0010
 
- total            7         1           1              1    ~500     ~100         ~25      2 ≤ $0.0800     ~$1.24 + –
+ total            7         1           1              1    ~500     ~100         ~25    2 ≤ $0.0800   ~$1.24 + –
 
 from 2026-11-22 10:00 to 2026-11-23 10:00 (UTC) · prices: catalogue 1
-usage: 67 % reported by the provider · 17 % counted by us
+usage: 67 % reported by the provider · 17 % counted by us · 17 % not read
 1 refused · 1 sent to a cheaper model
 observing: a policy that enforces would have refused 1 and sent 0 to a cheaper model
 ! 1 call not metered: api.openai.com x (unknown path) × 1
@@ -47,7 +47,7 @@ def test_a_narrow_table_keeps_what_matters_and_fits(path: Path) -> None:
     table = shown.split("\n\n")[0]
     assert max(map(len, table.splitlines())) <= 80
     assert "refused" not in table
-    assert " 2026-11-22       2    ~200      ~40       ~$1.24" in table
+    assert " 2026-11-22       2    ~200      ~40        ~$1.24" in table
     assert "from 2026-11-22 10:00 to 2026-11-24 10:00 (UTC)" in shown
 
 

@@ -13,7 +13,12 @@ NOTHING_YET = "nothing metered yet; start with `tollkeeper run -- CMD`, or see i
 GROUPINGS = ("day", "hour", "model", "provider", "principal", "project", "session", "client", "operation", "agent")
 
 
-@click.command()
+EXAMPLES = """\b
+tollkeeper report --by day --by model --since 7d
+tollkeeper report --by principal --since month --csv > costs.csv"""
+
+
+@click.command(epilog=EXAMPLES)
 @click.option("--by", type=click.Choice(GROUPINGS), multiple=True, help="Group by; give it twice to divide further.  [model]")
 @click.option("--since", metavar="TIME", help='From: "7d", "36h", "today", "month", "2026-11-01".  [everything]')
 @click.option("--until", metavar="TIME", help="Up to; a date means the end of that day.")
@@ -30,12 +35,7 @@ def command(
     as_csv: bool,
     ledger_path: Path | None,
 ) -> None:
-    r"""Calls, tokens and costs, grouped. Unknown is –, estimated carries ~, and every gap is named underneath.
-
-    \b
-    tollkeeper report --by day --by model --since 7d
-    tollkeeper report --by principal --since month --csv > costs.csv
-    """
+    """Calls, tokens and costs, grouped. Unknown is –, estimated carries ~, and every gap is named underneath."""
     from tollkeeper.ledger.queries import report
     from tollkeeper.report.machine import report_csv, report_object
     from tollkeeper.report.period import local_zone_name, parse_moment, zone_of

@@ -14,19 +14,19 @@ from .report import NOTHING_YET
 POLL_S = 0.5
 
 
-@click.command()
+EXAMPLES = """\b
+tollkeeper tail --follow
+tollkeeper tail -n 1000 --json | jq -r .cost_usd"""
+
+
+@click.command(epilog=EXAMPLES)
 @click.option("-n", "last", type=click.IntRange(0, 10_000), default=20, show_default=True, help="How many past calls.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until interrupted.")
 @click.option("--denied", is_flag=True, help="Only what was refused, or would have been.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option("--ledger", "ledger_path", type=click.Path(path_type=Path), help="The ledger to read.  [this user's]")
 def command(last: int, follow: bool, denied: bool, as_json: bool, ledger_path: Path | None) -> None:
-    r"""Show the last calls, one line each, and with --follow every further one as it closes.
-
-    \b
-    tollkeeper tail --follow
-    tollkeeper tail -n 1000 --json | jq -r .cost_usd
-    """
+    """Show the last calls, one line each, and with --follow every further one as it closes."""
     from tollkeeper.ledger.queries import tail
 
     path = ledger_path or home().ledger

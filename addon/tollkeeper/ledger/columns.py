@@ -83,10 +83,6 @@ SCOPES = frozenset({*ENTRY[7:19], "model_requested", "model"} - {"unmetered"})
 """The columns a budget may be scoped by: those that do not change between a hold and its settlement."""
 
 
-def insert(table: str, columns: tuple[str, ...]) -> str:
-    """The INSERT statement of a table."""
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 — names from above
-
-
-INSERT_ENTRY = insert("entry", (*ENTRY, "prev", "hash"))
-INSERT_LINE = insert("line", ("entry_seq", *LINE))
+INSERT_ENTRY = f"INSERT INTO entry ({', '.join((*ENTRY, 'prev', 'hash'))})"
+INSERT_LINE = f"INSERT INTO line ({', '.join(('entry_seq', *LINE))})"
+"""Up to where the values come."""

@@ -17,6 +17,7 @@ from tollkeeper.core.decision import Standing, Verdict
 from tollkeeper.core.entry import Kind, Settlement
 from tollkeeper.core.errors import LedgerError
 
+from .bulk import delete_all, insert_all
 from .columns import ENTRY, INDEX, INSERT_ENTRY, INSERT_LINE
 from .process import this_process
 from .row import GENESIS, Row, closing_row, digest, encode, hold_row, line_rows, sums_of, who_and_where
@@ -26,7 +27,7 @@ HOLD_LIFETIME_US = 15 * 60 * 1_000_000
 """A hold that is not renewed for this long is released (facts: a stream is renewed while it flows)."""
 
 _HEAD = "SELECT seq, at, hash FROM entry ORDER BY seq DESC LIMIT 1"
-_INSERT_HOLD = "INSERT INTO hold (call_id, seq, process, amount, counted_at, expires_at, buckets) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT_HOLD = "INSERT INTO hold (call_id, seq, process, amount, counted_at, expires_at, buckets)"
 _FIND_HOLD = (
     "SELECT hold.seq, amount, hold.counted_at, expires_at, hold.buckets, model, verdict, would, budget"
     " FROM hold JOIN entry ON entry.seq = hold.seq WHERE hold.call_id = ?"
@@ -79,7 +80,7 @@ class Journal:
         self._lines: list[tuple[Any, ...]] = []
         self._new_prices: list[tuple[str, str]] = []
         self._new_holds: list[tuple[Any, ...]] = []
-        self._closed_holds: list[tuple[str]] = []
+        self._closed_holds: list[str] = []
         self._seq = -1
         self._hash = GENESIS
 
@@ -306,7 +307,7 @@ class Journal:
 
     def _release(self, call_id: str, hold: OpenHold, exposure: int) -> None:
         del self._holds[call_id]
-        self._closed_holds.append((call_id,))
+        self._closed_holds.append(call_id)
         for touch in hold.touches:
             self.windows.add(touch, exposure, -hold.amount)
 
@@ -345,21 +346,21 @@ class Journal:
 
     def _flush_rows(self) -> None:
         """Write the pending entries, parents before children."""
-        many = self.connection.executemany
+        connection = self.connection
         if self._entries:
-            many(INSERT_ENTRY, self._entries)
+            insert_all(connection, INSERT_ENTRY, self._entries)
             self._entries.clear()
         if self._new_prices:
-            many("INSERT INTO price (id, document) VALUES (?, ?) ON CONFLICT (id) DO NOTHING", self._new_prices)
+            insert_all(connection, "INSERT INTO price (id, document)", self._new_prices, " ON CONFLICT (id) DO NOTHING")
             self._new_prices.clear()
         if self._lines:
-            many(INSERT_LINE, self._lines)
+            insert_all(connection, INSERT_LINE, self._lines)
             self._lines.clear()
         if self._new_holds:
-            many(_INSERT_HOLD, self._new_holds)
+            insert_all(connection, _INSERT_HOLD, self._new_holds)
             self._new_holds.clear()
         if self._closed_holds:
-            many("DELETE FROM hold WHERE call_id = ?", self._closed_holds)
+            delete_all(connection, "DELETE FROM hold WHERE call_id", self._closed_holds)
             self._closed_holds.clear()
 
 

@@ -17,6 +17,7 @@ from tollkeeper.core.admission import Bucket, Limit
 from tollkeeper.core.decision import Standing
 
 from . import scope as scopes
+from .bulk import insert_all
 from .row import encode
 
 SLOTS = 240
@@ -32,8 +33,8 @@ _REGISTER = (
     " SET start_at = excluded.start_at, ends_at = excluded.ends_at, scope = excluded.scope, named_at = excluded.named_at"
 )
 _WRITE = (
-    "INSERT INTO balance (bucket, slot_start, posted, held) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (bucket, slot_start) DO UPDATE SET posted = excluded.posted, held = excluded.held"
+    "INSERT INTO balance (bucket, slot_start, posted, held)",
+    " ON CONFLICT (bucket, slot_start) DO UPDATE SET posted = excluded.posted, held = excluded.held",
 )
 _READ = "SELECT posted, held FROM balance WHERE bucket = ? AND slot_start = ?"
 _SLOTS = "SELECT slot_start, posted, held FROM balance WHERE bucket = ? AND slot_start >= ?"
@@ -168,7 +169,7 @@ class Windows:
     def flush(self) -> None:
         """Write the balances that changed."""
         if self._dirty:
-            self._connection.executemany(_WRITE, [(*touch, *row) for touch, row in self._dirty.items()])
+            insert_all(self._connection, _WRITE[0], [(*touch, *row) for touch, row in self._dirty.items()], _WRITE[1])
             self._dirty.clear()
             if len(self._rows) > 20_000:
                 self._rows.clear()

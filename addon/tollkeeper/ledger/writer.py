@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,11 +15,12 @@ from tollkeeper.core.errors import LedgerError
 
 from .journal import Journal
 from .lock import FileLock
+from .pace import Pace
 from .store import translate
 
 MAX_BATCH = 256
-IDLE_S = 30.0
-"""How often the thread looks for expired holds when nothing else happens."""
+HOUSEKEEP_S = 15.0
+"""How often the thread looks for expired holds, busy or not."""
 
 type Operation = Callable[[Journal], Any]
 
@@ -129,14 +131,20 @@ class Writer:
         self._journal.forget()
 
     def _run(self) -> None:
-        queue = self._queue
+        queue, pace = self._queue, Pace()
         open_for_more = True
+        due = time.monotonic() + HOUSEKEEP_S
         while open_for_more:
-            try:
-                first = queue.get(timeout=IDLE_S)
-            except Empty:
+            if (left_s := due - time.monotonic()) <= 0:
                 self.run([Job(self._housekeep, Future(), None)])
+                due = time.monotonic() + HOUSEKEEP_S
                 continue
+            try:
+                first = queue.get(timeout=left_s)
+            except Empty:
+                continue
+            if first is not None and (linger_s := pace.linger_s(time.monotonic())):
+                time.sleep(linger_s)
             jobs: list[Job] = []
             job = first
             while job is not None:
@@ -151,6 +159,7 @@ class Writer:
             if jobs:
                 self.run(jobs)
                 self._answer(jobs)
+                pace.note(len(jobs), time.monotonic())
         self._close()
 
     def _answer(self, jobs: list[Job]) -> None:

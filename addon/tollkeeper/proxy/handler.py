@@ -28,24 +28,45 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
 
     def __init__(self, master: SidecarMaster, reader: Any, writer: Any, _options: Any, mode: Any) -> None:
         super().__init__(master, reader, writer, master.options_snapshot, mode)
+        self._pending: deque[events.Event] = deque()
+        self._busy = False
 
     async def server_event(self, event: events.Event) -> None:
-        """Feed an event to the layers and carry out what they command; nothing awaits while the lock is held (mitmproxy #7027)."""
-        async with self._server_event_lock:
-            self.timeout_watchdog.register_activity()
-            pending = deque((event,))
-            try:
-                while pending:
-                    for command in self.layer.handle_event(pending.popleft()):
-                        if isinstance(command, commands.SendData):
-                            self._send(command)
-                        elif isinstance(command, commands.StartHook):
-                            if self._call_in_place(command) and command.blocking:
-                                pending.append(events.HookCompleted(command))
-                        else:
-                            self._carry_out(command)
-            except Exception:  # the parent's own last resort: one broken connection must not end the others
-                self.log("mitmproxy has crashed!", logging.ERROR, exc_info=True)
+        """Feed an event to the layers and carry out what they command.
+
+        Nothing here awaits, and an event that comes up meanwhile (an eager task, mitmproxy #7027) waits its turn in the queue: the
+        parent's lock without its cost.
+        """
+        pending = self._pending
+        pending.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        self.timeout_watchdog.register_activity()
+        try:
+            while pending:
+                for command in self.layer.handle_event(pending.popleft()):
+                    if isinstance(command, commands.SendData):
+                        self._send(command)
+                    elif isinstance(command, commands.StartHook):
+                        if self._call_in_place(command) and command.blocking:
+                            pending.append(events.HookCompleted(command))
+                    else:
+                        self._carry_out(command)
+        except Exception:  # the parent's own last resort: one broken connection must not end the others
+            self.log("mitmproxy has crashed!", logging.ERROR, exc_info=True)
+        finally:
+            self._busy = False
+
+    async def drain_writers(self) -> None:
+        """Wait for slow receivers; most of the time there is nothing to wait for."""
+        for transport in self.transports.values():
+            writer = transport.writer
+            if isinstance(writer, asyncio.StreamWriter) and not writer.transport.get_write_buffer_size():
+                continue
+            if writer is not None:
+                await super().drain_writers()
+                return
 
     def _send(self, command: commands.SendData) -> None:
         transport = self.transports.get(command.connection)

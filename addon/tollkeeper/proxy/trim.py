@@ -14,6 +14,8 @@ from mitmproxy.http import Headers
 from mitmproxy.options import Options
 from mitmproxy.proxy.context import Context
 
+from . import trim_tls
+
 
 def _name(name: str | bytes) -> bytes:
     return (name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name).lower()
@@ -62,5 +64,6 @@ def install() -> None:
     Context.fork = _fork  # type: ignore[method-assign]
     # An id only tells flows and connections of one process apart.
     numbers = SimpleNamespace(uuid4=itertools.count(1).__next__)
+    trim_tls.install()
     flow.uuid = numbers  # type: ignore[assignment, attr-defined]
     connection.uuid = numbers  # type: ignore[assignment, attr-defined]

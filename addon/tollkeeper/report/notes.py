@@ -21,6 +21,7 @@ def notes(report: Report) -> list[str]:
             ("reported by the provider", total.reported),
             ("partly counted", total.partial),
             ("counted by us", total.counted),
+            ("not read", total.unmetered + total.crashed),
         )
         lines.append("usage: " + " · ".join(f"{share(number, total.billed_calls)} {what}" for what, number in known if number))
         if lines[-1] == "usage: ":

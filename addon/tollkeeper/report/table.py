@@ -1,5 +1,6 @@
 """A report as a table for a terminal. Below 100 columns it keeps to what fits."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -72,7 +73,7 @@ _COLUMNS = (
 
 def console_for(stream: IO[str], width: int | None = None) -> Console:
     """A console that shows text as it is: names come from clients, so nothing in them is markup."""
-    if width is None and not stream.isatty():
+    if width is None and not stream.isatty() and "COLUMNS" not in os.environ:
         width = PIPE_WIDTH
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
 

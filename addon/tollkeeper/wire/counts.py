@@ -40,14 +40,14 @@ def count(value: Json, flags: set[str]) -> int:
 
 
 def has_count(usage: Mapping[str, Json], key: str) -> bool:
-    """Does ``usage`` state this figure at all (null does not)?"""
+    """Whether ``usage`` states this figure at all (null does not)."""
     return usage.get(key) is not None
 
 
 def member(value: Json, key: str) -> Mapping[str, Json]:
     """The object under ``key``, or an empty one."""
-    inner = value.get(key) if isinstance(value, Mapping) else None
-    return inner if isinstance(inner, Mapping) else {}
+    inner = value.get(key) if isinstance(value, dict) else None
+    return inner if isinstance(inner, dict) else {}
 
 
 def text(value: Json) -> str:
@@ -77,7 +77,7 @@ def decimal(value: Json) -> Decimal | None:
 
 def counts_only(value: Json, depth: int = 0) -> Json:
     """A usage object without anything that could be free text: numbers, bools, short names, nesting. JSON can hold what comes out."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         if depth >= MAX_RAW_DEPTH:
             return {}
         kept = list(value.items())[:MAX_RAW_ITEMS]

@@ -104,24 +104,23 @@ class Dialect(Protocol):
 
 
 def error_class(error: Json) -> str | None:
-    """The class a provider gives its error: ``type``, ``code`` or ``status``; an integer code as its digits. Never the message."""
+    """The class a provider gives its error: ``type``, ``status`` or ``code``; a bare number only when nothing better is there."""
     if not isinstance(error, Mapping):
         return "error" if error else None
-    for key in ("type", "code", "status"):
-        known = name(error.get(key))
-        if known is not None and known != "error":
-            return known
+    known = [found for key in ("type", "status", "code") if (found := name(error.get(key))) and found != "error"]
+    if known:
+        return next((found for found in known if not found.isdigit()), known[0])
     return error_class(error["error"]) if isinstance(error.get("error"), Mapping) else "error"
 
 
 def body_error(payload: Json) -> str | None:
     """The class of the error in an answer's body, in any shape that the providers use; None when it names none."""
     if isinstance(payload, list):
-        payload = next((item for item in payload if isinstance(item, Mapping)), None)
-    if not isinstance(payload, Mapping):
+        payload = next((item for item in payload if isinstance(item, dict)), None)
+    if not isinstance(payload, dict):
         return None
     inner = payload.get("error")
-    if isinstance(inner, Mapping):
+    if isinstance(inner, dict):
         return error_class(inner)
     if inner:
         return name(payload.get("code")) or "error"

@@ -18,8 +18,8 @@ _CACHED_ELSEWHERE = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_inp
 
 
 def has_counts(usage: Json) -> bool:
-    """Is this a usage object with figures in it?"""
-    return isinstance(usage, Mapping) and any(has_count(usage, key) for key in (*_INPUT, *_OUTPUT, "total_tokens"))
+    """Whether this is a usage object with figures in it."""
+    return isinstance(usage, dict) and any(has_count(usage, key) for key in (*_INPUT, *_OUTPUT, "total_tokens"))
 
 
 def inclusive_usage(usage: Mapping[str, Json], model: str | None, traits: frozenset[str], flags: set[str]) -> Usage:
@@ -33,6 +33,8 @@ def inclusive_usage(usage: Mapping[str, Json], model: str | None, traits: frozen
     cached = count(input_details.get("cached_tokens"), flags) or _first(usage, _CACHED_ELSEWHERE, flags)
     long_write, short_write = _cache_writes(usage, input_details, flags)
     reasoning = count(output_details.get("reasoning_tokens"), flags) or count(usage.get("reasoning_tokens"), flags)
+    if (heard := count(input_details.get("audio_tokens"), flags)) and total == prompt + heard + _first(usage, _OUTPUT, flags):
+        prompt += heard  # Mistral's voxtral: the audio stands beside the prompt, and only the total tells
     output = _output(usage, prompt=prompt, reasoning=reasoning, total=total, traits=traits, flags=flags)
     if reasoning > output:
         flags.add("reasoning-over-output")

@@ -67,9 +67,7 @@ def _texts(values: Iterable[Json], material: Material) -> Iterator[str]:
             stack.extend(value)
         elif isinstance(value, dict):
             kind = value.get("type")
-            if kind.__class__ is str and kind in _MEDIA_TYPES:
-                material.media_parts += 1
-            elif any(key in value for key in _MEDIA_KEYS):
+            if (kind.__class__ is str and kind in _MEDIA_TYPES) or any(key in value for key in _MEDIA_KEYS):
                 material.media_parts += 1
             payload = "data" in value and any(mark in value for mark in _PAYLOAD_MARKS)
             if (mark := value.get("cache_control")) is not None:

@@ -75,7 +75,7 @@ class Meter:
             self._take(chunk if self._decoder is None else self._decoder.feed(chunk))
         except WireError:
             self._give_up("answer-unreadable")
-        except Exception:  # noqa: BLE001 — whatever is wrong here must never reach the client's stream
+        except Exception:  # whatever is wrong here must never reach the client's stream
             self._give_up("meter-fault")
 
     def close(self, *, cut: bool) -> Reading:
@@ -85,7 +85,7 @@ class Meter:
                 self._finish()
             except WireError:
                 self._give_up("answer-unreadable")
-            except Exception:  # noqa: BLE001
+            except Exception:
                 self._give_up("meter-fault")
             self._closed = self._reading(cut=cut)
             self._body.clear()
@@ -210,7 +210,8 @@ class Meter:
             error = body_error(_parse(b"".join((*self._body, self._head))))
         except (RecursionError, ValueError):
             error = None
-        return Reading(source=UsageSource.NONE, error=error or f"http_{self._status}", flags=_sorted(self._flags))
+        error = f"http_{self._status}" if error in {None, "error"} else error
+        return Reading(source=UsageSource.NONE, error=error, flags=_sorted(self._flags))
 
     def _metered(self, reader: AnswerReader, *, cut: bool) -> Reading:
         notes = reader.notes

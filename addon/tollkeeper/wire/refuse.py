@@ -14,7 +14,7 @@ from .counts import Json
 
 STATUS = 400
 _HEADERS: Mapping[str, str] = MappingProxyType({"content-type": "application/json", "x-should-retry": "false"})
-"""``x-should-retry: false`` ends the retry loops of the Stainless SDKs and Claude Code. Never a ``retry-after``: six clients sleep on it."""
+"""``x-should-retry: false`` ends the retries of the Stainless SDKs and Claude Code. Never a ``retry-after``: six clients sleep on it."""
 
 _FORBIDDEN = "credit balance is too low"
 """Claude Code prints a text of its own in place of any message that holds these words."""
@@ -83,7 +83,8 @@ _DIALECT_FIRST = frozenset({"anthropic-messages", "gemini-generate", "openai-res
 def refusal(endpoint: Endpoint, ask: Ask | None, message: str) -> Reply:
     """The refusal of a call that was never sent: status 400, the provider's error shape, ``message`` for people.
 
-    ``ask`` is None when the request could not be read.
+    ``ask`` is None when the request could not be read. The shape does not depend on streaming: every client looks at the status
+    first, and the Google SDKs ask for SSE but want the bare object.
     """
     if _FORBIDDEN in message.lower():
         message = message.replace("credit", "budget").replace("Credit", "Budget")
@@ -91,12 +92,4 @@ def refusal(endpoint: Endpoint, ask: Ask | None, message: str) -> Reply:
     by_provider = BY_PROVIDER.get(endpoint.provider)
     shape = by_dialect if endpoint.dialect in _DIALECT_FIRST else by_provider or by_dialect
     shape = shape or by_provider or _Shape(_openai)
-    content: Json = shape.body(message)
-    if _is_array_stream(endpoint, ask):
-        content = [content]
-    return Reply(STATUS, {**_HEADERS, **shape.headers}, json.dumps(content, ensure_ascii=False).encode())
-
-
-def _is_array_stream(endpoint: Endpoint, ask: Ask | None) -> bool:
-    """Gemini streams without ``alt=sse`` are arrays, and so are their errors; the SDKs all ask for SSE and want the bare object."""
-    return False
+    return Reply(STATUS, {**_HEADERS, **shape.headers}, json.dumps(shape.body(message), ensure_ascii=False).encode())

@@ -172,7 +172,10 @@ BY_PROVIDER: Mapping[str, tuple[Row, ...]] = MappingProxyType(
         "workers-ai": WORKERS_AI,
         "copilot": COPILOT,
         "openrouter": (_read("POST", r"/api/v1/messages", "chat", MESSAGES),),
-        "writer": (_read("POST", r"/v1/chat", "chat", CHAT),),
+        "writer": (
+            _read("POST", r"/v1/chat", "chat", CHAT),
+            _blind("POST", r"/v1/completions", "text_completion", "Writer's text completions state no usage"),
+        ),
         "mistral": (
             _read("POST", r"/v1/(?:fim|agents)/completions", "chat", CHAT),
             _blind("POST", r"/v1/(?:ocr|conversations|audio)(?:/.*)?", "other", f"this surface of Mistral: {LATER}"),

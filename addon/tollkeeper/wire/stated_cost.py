@@ -16,7 +16,7 @@ _NANO_AIU_USD = Decimal("1e-11")
 def note_stated_cost(usage: Mapping[str, Json], notes: Notes) -> None:
     """Take the cost out of a usage object, in whichever way its provider states one."""
     cost = usage.get("cost")
-    if isinstance(cost, Mapping):
+    if isinstance(cost, dict):
         notes.cost(cost.get("total_cost"))  # Perplexity
     elif cost is not None and not isinstance(cost, bool):
         notes.cost(cost)  # OpenRouter; Vercel writes it as text
@@ -32,9 +32,9 @@ def note_stated_cost(usage: Mapping[str, Json], notes: Notes) -> None:
 
 
 def note_copilot_cost(payload: Mapping[str, Json], notes: Notes) -> None:
-    """GitHub Copilot states its own beside ``usage``."""
+    """GitHub Copilot states its own beside ``usage``; 0 for the models that a plan includes, which says nothing of their worth."""
     nano = member(payload, "copilot_usage").get("total_nano_aiu")
-    if nano is not None:
+    if nano:
         notes.cost(nano, _NANO_AIU_USD)
 
 

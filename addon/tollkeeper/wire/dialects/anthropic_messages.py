@@ -41,7 +41,7 @@ class AnthropicMessages:
             model=name(body.get("model")) or endpoint.model_in_path,
             streamed=body.get("stream") is True,
             max_output_tokens=positive(body.get("max_tokens")) or positive(body.get("max_tokens_to_sample")),
-            fresh=not any(isinstance(turn, Mapping) and turn.get("role") == "assistant" for turn in history),
+            fresh=not any(isinstance(turn, dict) and turn.get("role") == "assistant" for turn in history),
             input_bytes=material.text_bytes + len(schema_text(tools).encode("utf-8", "replace")),
             media_parts=material.media_parts,
             cache_write_ttl=ttl,
@@ -89,7 +89,7 @@ class MessagesReader:
             self._overlay(payload.get("usage"))
             note_copilot_cost(payload, self.notes)
             stopped = bool(member(payload, "delta").get("stop_reason"))
-            self.notes.final = self.notes.final or (stopped and isinstance(payload.get("usage"), Mapping))
+            self.notes.final = self.notes.final or (stopped and isinstance(payload.get("usage"), dict))
         elif kind == "message_stop":
             self.notes.ended = True
             # A recorded minority of hosts puts usage on message_stop; after it nothing follows in any case.
@@ -109,7 +109,7 @@ class MessagesReader:
         self.notes.final = bool(self._usage)
 
     def _overlay(self, usage: Json) -> None:
-        if not isinstance(usage, Mapping):
+        if not isinstance(usage, dict):
             return
         self._usage.update({key: value for key, value in usage.items() if value is not None})
         if not any(has_count(self._usage, key) for key in _COUNTS):
@@ -128,7 +128,7 @@ class MessagesReader:
         model = self.notes.model or self._ask.model
         whole = self._one(self._usage, model)
         entries = self._usage.get("iterations")
-        entries = [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+        entries = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
         if not entries:
             return (whole,)
         if len(entries) > _MAX_ITERATIONS:
@@ -190,7 +190,7 @@ class MessagesReader:
 
 
 def _blocks(content: Json) -> list[Mapping[str, Json]]:
-    return [block for block in content if isinstance(block, Mapping)] if isinstance(content, list) else []
+    return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
 
 
 def _with(usage: Usage, reasoning: int, units: Mapping[str, int]) -> Usage:
@@ -209,6 +209,6 @@ def _with(usage: Usage, reasoning: int, units: Mapping[str, int]) -> Usage:
 def _server_tools(tools: Json) -> int:
     total = 0
     for tool in tools if isinstance(tools, list) else ():
-        if isinstance(tool, Mapping) and str(tool.get("type", "")).startswith("web_search"):
+        if isinstance(tool, dict) and str(tool.get("type", "")).startswith("web_search"):
             total += positive(tool.get("max_uses")) or SEARCHES_UNBOUNDED
     return min(total, 1000)

@@ -38,7 +38,7 @@ class GeminiGenerate:
             streamed="stream" in endpoint.operation or endpoint.path.endswith(":streamGenerateContent"),
             max_output_tokens=positive(config.get("maxOutputTokens")) or positive(config.get("max_output_tokens")),
             choices=max(at_least_one(config.get("candidateCount")), at_least_one(config.get("candidate_count"))),
-            fresh=not any(isinstance(turn, Mapping) and turn.get("role") == "model" for turn in turns)
+            fresh=not any(isinstance(turn, dict) and turn.get("role") == "model" for turn in turns)
             and not (request.get("cachedContent") or request.get("cached_content")),
             input_bytes=material.text_bytes + len(schemas.encode("utf-8", "replace")),
             media_parts=material.media_parts,
@@ -92,12 +92,12 @@ class GenerateReader:
         notes = self.notes
         if payload.get("error"):
             notes.failed(payload["error"])
-        if self._wrapped and isinstance(payload.get("response"), Mapping):
+        if self._wrapped and isinstance(payload.get("response"), dict):
             payload = payload["response"]
         notes.identity(payload, "modelVersion", "responseId")
         candidates = payload.get("candidates")
         for candidate in candidates if isinstance(candidates, list) else ():
-            if isinstance(candidate, Mapping):
+            if isinstance(candidate, dict):
                 self._finished = self._finished or bool(candidate.get("finishReason"))
                 self._note_searches(member(candidate, "groundingMetadata").get("webSearchQueries"))
         if member(payload, "promptFeedback").get("blockReason"):
@@ -107,7 +107,7 @@ class GenerateReader:
         notes.final = self._finished and self._usage is not None
 
     def _take(self, usage: Json) -> None:
-        if not isinstance(usage, Mapping):
+        if not isinstance(usage, dict):
             return
         self.notes.term("traffic_type", usage.get("trafficType"))
         self.notes.term("service_tier", usage.get("serviceTier"))
@@ -164,13 +164,13 @@ class GenerateReader:
 
     def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
         """See ``AnswerReader``."""
-        if self._wrapped and isinstance(payload.get("response"), Mapping):
+        if self._wrapped and isinstance(payload.get("response"), dict):
             payload = payload["response"]
         candidates = payload.get("candidates")
         for candidate in candidates if isinstance(candidates, list) else ():
             parts = member(member({"": candidate}, ""), "content").get("parts")
             for part in parts if isinstance(parts, list) else ():
-                if isinstance(part, Mapping):
+                if isinstance(part, dict):
                     code = member(part, "executableCode").get("code")
                     yield from texts((part.get("text"), part.get("functionCall"), code))
 
@@ -183,7 +183,7 @@ def _bills_queries(model: str) -> bool:
 def _by_kind(details: Json, flags: set[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for item in details[:16] if isinstance(details, list) else ():
-        kind = _KINDS.get(str(item.get("modality")).upper()) if isinstance(item, Mapping) else None
+        kind = _KINDS.get(str(item.get("modality")).upper()) if isinstance(item, dict) else None
         if kind:
             counts[kind] = counts.get(kind, 0) + count(item.get("tokenCount"), flags)
     return counts
@@ -204,6 +204,6 @@ def _inputs(request: Mapping[str, Json]) -> tuple[Json, ...]:
 def _server_tools(tools: Json, model: str) -> int:
     search = ("googleSearch", "google_search", "googleSearchRetrieval", "google_search_retrieval")
     asked = any(
-        isinstance(tool, Mapping) and any(key in tool for key in search) for tool in (tools if isinstance(tools, list) else ())
+        isinstance(tool, dict) and any(key in tool for key in search) for tool in (tools if isinstance(tools, list) else ())
     )
     return (SEARCHES_UNBOUNDED if _bills_queries(model) else 1) if asked else 0

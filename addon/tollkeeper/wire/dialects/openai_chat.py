@@ -37,13 +37,13 @@ class OpenAIChat:
             streamed=streamed,
             max_output_tokens=min(caps, default=None),
             choices=max(at_least_one(body.get("n")), at_least_one(body.get("best_of"))),
-            fresh=not any(isinstance(turn, Mapping) and turn.get("role") in _ANSWERED for turn in history),
+            fresh=not any(isinstance(turn, dict) and turn.get("role") in _ANSWERED for turn in history),
             usage_requested=not streamed or asked or USAGE_UNASKED in endpoint.traits,
             input_bytes=material.text_bytes + sum(len(schema_text(body.get(key)).encode("utf-8", "replace")) for key in _SCHEMAS),
             media_parts=material.media_parts,
             cache_write_ttl=material.cache_write_ttl,
             service_tier=name(body.get("service_tier")),
-            server_tools=int(isinstance(body.get("web_search_options"), Mapping)),
+            server_tools=int(isinstance(body.get("web_search_options"), dict)),
         )
 
     def prompt(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Iterator[str]:
@@ -107,7 +107,7 @@ class ChatReader:
         if payload.get("error"):
             notes.failed(payload["error"])
         choices = payload.get("choices")
-        choices = [choice for choice in choices if isinstance(choice, Mapping)] if isinstance(choices, list) else []
+        choices = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
         for choice in choices:
             if choice.get("finish_reason"):
                 self._finished = notes.ended = True
@@ -126,7 +126,7 @@ class ChatReader:
     def _find_usage(self, payload: Mapping[str, Json], choices: list[Mapping[str, Json]]) -> Mapping[str, Json] | None:
         places = [payload.get("usage"), *(choice.get("usage") for choice in choices)]  # Moonshot: in the choice
         places.append(member(payload, "x_groq").get("usage"))  # Groq repeats it there; older answers hold only this one
-        return next((place for place in places if isinstance(place, Mapping) and has_counts(place)), None)
+        return next((place for place in places if isinstance(place, dict) and has_counts(place)), None)
 
     def calls(self) -> tuple[Usage, ...]:
         """See ``AnswerReader``."""
@@ -140,7 +140,7 @@ class ChatReader:
         """See ``AnswerReader``."""
         choices = payload.get("choices")
         for choice in choices if isinstance(choices, list) else ():
-            if not isinstance(choice, Mapping):
+            if not isinstance(choice, dict):
                 continue
             yield choice["text"] if isinstance(choice.get("text"), str) else ""
             for holder in (member(choice, "delta"), member(choice, "message")):

@@ -96,11 +96,11 @@ class ResponsesReader:
             return
         if kind == "response.output_item.done":
             item = payload.get("item")
-            if isinstance(item, Mapping) and len(self._items) < _MAX_ITEMS:
+            if isinstance(item, dict) and len(self._items) < _MAX_ITEMS:
                 self._items.append(item)
             return
         response = payload.get("response")
-        if isinstance(response, Mapping):
+        if isinstance(response, dict):
             self._take(response)
             note_copilot_cost(payload, self.notes)
             if kind in _ENDS:
@@ -121,15 +121,15 @@ class ResponsesReader:
         notes = self.notes
         notes.identity(response)
         notes.term("service_tier", response.get("service_tier"))
-        if isinstance(response.get("error"), Mapping):
+        if isinstance(response.get("error"), dict):
             notes.error = name(response["error"].get("code")) or name(response["error"].get("type")) or "error"
         self._tool_usage = member(response, "tool_usage") or self._tool_usage
         self._tools = response.get("tools") or self._tools
         output = response.get("output")
         if isinstance(output, list) and output:
-            self._items = [item for item in output[:_MAX_ITEMS] if isinstance(item, Mapping)]
+            self._items = [item for item in output[:_MAX_ITEMS] if isinstance(item, dict)]
         usage = response.get("usage")
-        if isinstance(usage, Mapping) and has_counts(usage):
+        if isinstance(usage, dict) and has_counts(usage):
             self._usage = usage
             notes.keep_raw(usage)
             note_stated_cost(usage, notes)
@@ -173,9 +173,7 @@ class ResponsesReader:
             return ()
         self.notes.raw.append({"image_gen": _numbers(image)})
         tools = self._tools if isinstance(self._tools, list) else []
-        models = [
-            name(tool.get("model")) for tool in tools if isinstance(tool, Mapping) and tool.get("type") == "image_generation"
-        ]
+        models = [name(tool.get("model")) for tool in tools if isinstance(tool, dict) and tool.get("type") == "image_generation"]
         return (inclusive_usage(image, next((model for model in models if model), "gpt-image-1"), frozenset(), self.notes.flags),)
 
     def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
@@ -185,7 +183,7 @@ class ResponsesReader:
             yield delta
         output = payload.get("output")
         for item in output if isinstance(output, list) else ():
-            if isinstance(item, Mapping):
+            if isinstance(item, dict):
                 yield from texts(item.get(key) for key in ("content", "summary", "arguments", "input", "code"))
 
 
@@ -195,21 +193,20 @@ def _numbers(usage: Mapping[str, Json]) -> Mapping[str, Json]:
 
 def _is_search(item: Mapping[str, Json]) -> bool:
     """Opening a page and finding in it cost nothing (platform.openai.com/docs/pricing, "web search")."""
-    return member(item, "action").get("type", "search") == "search"
+    return bool(member(item, "action").get("type", "search") == "search")
 
 
 def _has_answer(turns: Json) -> bool:
-    """Does the input hold anything a model made?"""
+    """Whether the input holds anything that a model made."""
     for turn in turns if isinstance(turns, list) else ():
-        if isinstance(turn, Mapping):
-            if turn.get("role") == "assistant" or turn.get("type", "message") != "message":
-                return True
+        if isinstance(turn, dict) and (turn.get("role") == "assistant" or turn.get("type", "message") != "message"):
+            return True
     return False
 
 
 def _server_tools(body: Mapping[str, Json]) -> int:
     tools = body.get("tools")
-    kinds = [str(tool.get("type", "")) for tool in (tools if isinstance(tools, list) else ()) if isinstance(tool, Mapping)]
+    kinds = [str(tool.get("type", "")) for tool in (tools if isinstance(tools, list) else ()) if isinstance(tool, dict)]
     if not any(kind.startswith(_SERVER_TOOLS) for kind in kinds):
         return 0
     return min(positive(body.get("max_tool_calls")) or SEARCHES_UNBOUNDED, 1000)

@@ -31,10 +31,9 @@ class SseReader:
         if not data:
             return []
         pending = self._pending
-        if not pending and data[:6] == b"data: " and data.find(b"\n") == len(data) - 2 and 8 < len(data) <= self._limit:
-            if data[-1] == 10:  # one event of one line in one piece: nearly all of them
-                self._at_start = False
-                return [data[6:-2]]
+        if not pending and data[:6] == b"data: " and data[-1] == 10 and data.find(b"\n") == len(data) - 2 <= self._limit:
+            self._at_start = False  # one event of one line in one piece: nearly all of them
+            return [data[6:-2]]
         if pending and data[0] == 10 and pending[-1].endswith(b"\n"):  # the blank line was split between two pieces
             pending[-1] = pending[-1][:-1]
             blocks = [b"", *data[1:].split(b"\n\n")]

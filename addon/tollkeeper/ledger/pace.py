@@ -1,0 +1,34 @@
+"""When to wait a moment for company: a commit costs the same for one job as for twenty.
+
+PostgreSQL calls it ``commit_delay``. Alone, a hold and its settlement cost 350 to 1,000 µs of CPU; in batches of eight 220 µs, in
+batches of thirty 140 µs (docs/benchmarks.md). So a busy ledger waits 5 ms before each batch, and an idle one not at all.
+"""
+
+import math
+
+WINDOW_S = 0.1
+"""The memory of the rate: after a lull this long, two thirds of a burst are forgotten."""
+BUSY_JOBS_PER_S = 400.0
+LINGER_S = 0.005
+
+
+class Pace:
+    """The rate of jobs, as an exponential window over the recent past. Times are seconds of any steady clock."""
+
+    __slots__ = ("_jobs_per_s", "_seen_s")
+
+    def __init__(self) -> None:
+        self._jobs_per_s = 0.0
+        self._seen_s = 0.0
+
+    def note(self, jobs: int, now_s: float) -> None:
+        """So many jobs were done by now."""
+        self._jobs_per_s = self._rate(now_s) + jobs / WINDOW_S
+        self._seen_s = now_s
+
+    def linger_s(self, now_s: float) -> float:
+        """How long to wait for more before the next batch."""
+        return LINGER_S if self._rate(now_s) > BUSY_JOBS_PER_S else 0.0
+
+    def _rate(self, now_s: float) -> float:
+        return self._jobs_per_s * math.exp(-max(0.0, now_s - self._seen_s) / WINDOW_S)

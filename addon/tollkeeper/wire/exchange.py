@@ -1,0 +1,86 @@
+"""A request and its answer, whole: what recordings and archives hold, read by the very meter that reads live traffic."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from tollkeeper.core.call import Ask, Endpoint, Metering
+from tollkeeper.core.errors import WireError
+from tollkeeper.core.usage import Reading
+
+from .meter import Meter
+from .request import decode_body, prompt_text, read_ask
+from .routes import endpoint_for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One recorded exchange. Header names are lower-case. ``provider`` is the recorder's own word, if it has one.
+
+    ``chunk_lengths`` are the sizes in which the answer came, where the recorder kept them; ``cut`` says that it did not end by itself.
+    ``started_at`` is UTC microseconds, None when nothing says it.
+    """
+
+    id: str
+    method: str
+    url: str
+    provider: str | None = None
+    request_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    request_body: bytes = field(default=b"", repr=False)
+    status: int = 0
+    response_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    response_body: bytes = field(default=b"", repr=False)
+    chunk_lengths: tuple[int, ...] = ()
+    cut: bool = False
+    started_at: int | None = None
+
+    @property
+    def host(self) -> str:
+        """The host of the URL, lower-case, without a port; empty when there is none."""
+        try:
+            return (urlsplit(self.url).hostname or "").lower()
+        except ValueError:
+            return ""
+
+    @property
+    def path(self) -> str:
+        """The path of the URL with its query."""
+        rest = self.url.partition("://")[2] or self.url
+        slash = rest.find("/")
+        return rest[slash:] if slash >= 0 else "/"
+
+    @property
+    def prompt(self) -> bytes:
+        """The request body without its content-encoding, as far as it can be decoded."""
+        try:
+            return decode_body(self.request_body, self.request_headers.get("content-encoding", ""))
+        except WireError:
+            return b""
+
+
+def read_exchange(exchange: Exchange, provider: str) -> tuple[Endpoint, Ask, Reading]:
+    """What the exchange was and what it used. ``provider`` is whose host it went to, by the gate's names."""
+    endpoint = endpoint_for(provider, exchange.host, exchange.method, exchange.path)
+    body = exchange.prompt
+    ask = read_ask(endpoint, body) if endpoint.metering is Metering.METERED else Ask()
+    if provider.startswith("unknown:") and endpoint.metering is Metering.METERED and not _asks(endpoint, ask):
+        endpoint = replace(endpoint, metering=Metering.UNMETERED, dialect=None, operation="other", reason="not a known AI host")
+    meter = Meter(endpoint, ask, exchange.status, exchange.response_headers)
+    start = 0
+    for length in exchange.chunk_lengths:
+        if length > 0:
+            meter.feed(exchange.response_body[start : start + length])
+            start += length
+    if start < len(exchange.response_body):
+        meter.feed(exchange.response_body[start:])
+    return endpoint, ask, meter.close(cut=exchange.cut)
+
+
+def exchange_prompt(endpoint: Endpoint, exchange: Exchange) -> str:
+    """The text that went in, for counting what nobody reported."""
+    return prompt_text(endpoint, exchange.prompt)
+
+
+def _asks(endpoint: Endpoint, ask: Ask) -> bool:
+    """Telemetry imitates the paths of APIs: on an unknown host only a body that asks a model counts as a call."""
+    return ask.model is not None or endpoint.model_in_path is not None
