@@ -1,8 +1,15 @@
 """The repairs of mitmproxy's HTTP core."""
 
+import itertools
 import json
 
-from tollkeeper.proxy.repairs import json_error, skip_informational
+import h11
+from h11._readers import ChunkedReader
+from h11._receivebuffer import ReceiveBuffer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tollkeeper.proxy.repairs import _ChunkedReader, json_error, skip_informational
 
 FINAL = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
@@ -31,3 +38,35 @@ def test_an_unreachable_provider_is_reported_in_json_that_both_sdk_families_read
     answer = json.loads(body)
     assert answer["type"] == "error"
     assert "Connect call failed" in answer["error"]["message"]
+
+
+def relay(wire: bytes, cuts: list[int]) -> tuple[bytes, int, bool]:
+    """Read a chunked body that comes in pieces: its bytes, how many pieces were relayed, whether its end was seen."""
+    reader, buffer = _ChunkedReader(ChunkedReader()), ReceiveBuffer()
+    body, relayed, ended = b"", 0, False
+    edges = [0, *sorted(cut % (len(wire) + 1) for cut in cuts), len(wire)]
+    for start, end in itertools.pairwise(edges):
+        buffer += wire[start:end]
+        while not ended and (event := reader(buffer)) is not None:
+            if isinstance(event, h11.EndOfMessage):
+                ended = True
+                assert not event.headers
+            else:
+                body += bytes(event.data)
+                relayed += 1
+    return body, relayed, ended
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=12), st.lists(st.integers(0, 600), max_size=6), st.booleans())
+def test_a_chunked_body_keeps_every_byte_however_it_is_cut_and_loses_its_trailers(
+    chunks: list[bytes], cuts: list[int], trailers: bool
+) -> None:
+    wire = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    wire += b"0\r\n" + (b"x-trailer: 1\r\n" if trailers else b"") + b"\r\n"
+    body, _, ended = relay(wire, cuts)
+    assert (body, ended) == (b"".join(chunks), True)
+
+
+def test_chunks_that_came_together_are_relayed_together() -> None:
+    _, relayed, _ = relay(b"1\r\na\r\n" * 50 + b"0\r\n\r\n", [])
+    assert relayed == 1

@@ -4,6 +4,7 @@ mitmproxy walks all addons with ``getattr`` on every hook and fires an ``update`
 default addons, 38 µs with five, about 12 µs with two (docs/benchmarks.md). An addon chain that is fixed after start-up needs neither.
 """
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable
@@ -101,6 +102,11 @@ class SidecarMaster(Master):
 
     def _forget_snapshot(self, updated: set[str]) -> None:
         self._snapshot = None
+
+    def _asyncio_exception_handler(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A connection that is cancelled while it closes is no fault: asyncio 3.12.1 reports it as one (cpython #110894)."""
+        if not isinstance(context.get("exception"), asyncio.CancelledError):
+            super()._asyncio_exception_handler(loop, context)
 
     @property
     def options_snapshot(self) -> SimpleNamespace:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from tollkeeper.core.call import Ask, Endpoint, Metering
 from tollkeeper.core.errors import WireError
-from tollkeeper.core.usage import Reading
+from tollkeeper.core.usage import Reading, UsageSource
 
 from .meter import Meter
 from .request import decode_body, prompt_text, read_ask
@@ -65,6 +65,8 @@ def read_exchange(exchange: Exchange, provider: str) -> tuple[Endpoint, Ask, Rea
     ask = read_ask(endpoint, body) if endpoint.metering is Metering.METERED else Ask()
     if provider.startswith("unknown:") and endpoint.metering is Metering.METERED and not _asks(endpoint, ask):
         endpoint = replace(endpoint, metering=Metering.UNMETERED, dialect=None, operation="other", reason="not a known AI host")
+    if not exchange.status and not exchange.response_body:
+        return endpoint, ask, Reading(source=UsageSource.NONE, complete=False, flags=("no-answer",))
     meter = Meter(endpoint, ask, exchange.status, exchange.response_headers)
     start = 0
     for length in exchange.chunk_lengths:

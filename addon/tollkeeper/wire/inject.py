@@ -3,6 +3,7 @@
 Only for OpenAI-shaped chat and completions: everyone else states usage unasked (docs/wire.md, "Asking for usage").
 """
 
+import json
 import re
 
 from tollkeeper.core.call import Ask, Endpoint, Metering
@@ -22,6 +23,8 @@ _SEAM_BYTES = 3
 """How much of an event's end can have come before the piece that completes it."""
 
 _NULL_AT_END = b',"usage":null}'
+_NULL_MEMBER = b',"usage":null'
+"""Quotes are escaped inside a JSON string, so these bytes are always a member; only its depth is to be found out."""
 
 
 def asks_for_usage(endpoint: Endpoint, ask: Ask) -> bool:
@@ -111,6 +114,8 @@ def _strain(event: bytes) -> bytes:
     ):
         return event[: end - len(_NULL_AT_END)] + b"}" + event[end:]  # last in its object, and its object is the outermost
     data = data_of(event.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
+    if event.count(_NULL_MEMBER) == 1 and event.count(b'"usage"') == 1 and _states_null(data or b""):
+        return event.replace(_NULL_MEMBER, b"", 1)
     try:
         document = as_text(data or b"")
         found, _ = members(document)
@@ -122,6 +127,15 @@ def _strain(event: bytes) -> bytes:
     if "usage" not in values or values["usage"] is not None:
         return event
     return event.replace(document.encode(), _without_usage(document, found).encode(), 1)
+
+
+def _states_null(data: bytes) -> bool:
+    """Whether the outermost object has a ``usage`` that is null: half the time of looking at its members one by one."""
+    try:
+        payload = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(payload, dict) and payload.get("usage", 0) is None
 
 
 def _without_usage(document: str, found: list[Member]) -> str:
