@@ -64,12 +64,12 @@ WORKLOADS = (
     ),
     Workload(
         name="live",
-        title="64 live streams, 20 events/s each",
+        title="64 live streams, 40 events/s each",
         host=ANTHROPIC,
-        request=http_request(ANTHROPIC, "/v1/messages", _messages(stream=True), chunks=20, delay_ms=50),
+        request=http_request(ANTHROPIC, "/v1/messages", _messages(stream=True), chunks=100, delay_ms=25),
         connections=64,
-        events=26,
-        stagger_s=1.0,
+        events=106,
+        stagger_s=2.5,
         live=True,
     ),
     Workload(

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from tollkeeper.core.call import Call, Endpoint
+from tollkeeper.core.call import Ask, Call
 from tollkeeper.core.clock import system_clock
 from tollkeeper.core.errors import TollkeeperError
 from tollkeeper.core.paths import home
@@ -21,6 +21,8 @@ from tollkeeper.wire.exchange import Exchange, exchange_prompt, read_exchange
 if TYPE_CHECKING:
     from tollkeeper.gate.hosts import HostTable
     from tollkeeper.pricing.book import PriceBook
+
+_STREAM_TYPES = ("event-stream", "eventstream", "ndjson", "stream+json", "jsonl")
 
 type Record = dict[str, Any]
 
@@ -80,15 +82,15 @@ class _Desk:
             "provider": endpoint.provider,
             "operation": endpoint.operation,
             "model": reading.model or call.model,
-            "streamed": ask.streamed,
+            "streamed": _streamed(exchange, ask),
             "usage_source": reading.source.value,
             "calls": [_usage(usage) for usage in reading.calls],
-            **self._costs(call, reading, endpoint),
+            **self._costs(call, reading),
             "error": reading.error,
             "flags": list(reading.flags),
         }
 
-    def _costs(self, call: Call, reading: Reading, endpoint: Endpoint) -> Record:
+    def _costs(self, call: Call, reading: Reading) -> Record:
         bill = self.book.bill(call, reading)
         unknown = reading.source is UsageSource.UNMETERED or "unmetered" in bill.flags
         return {
@@ -124,6 +126,14 @@ def _exchanges(path: Path) -> Iterator[Exchange | ArchiveError]:
 def _when(exchange: Exchange) -> int:
     at = answered_at(exchange)
     return system_clock() if at is None else at
+
+
+def _streamed(exchange: Exchange, ask: Ask) -> bool:
+    """Whether the answer came as a stream: errors to a streamed question do not."""
+    kind = exchange.response_headers.get("content-type", "").lower()
+    return (
+        any(mark in kind for mark in _STREAM_TYPES) or exchange.method == "WEBSOCKET" or (ask.streamed and exchange.status < 400)
+    )
 
 
 def _usage(usage: Usage) -> Record:

@@ -172,6 +172,11 @@ class Journal:
         self._append(row, ())
         self._release(call_id, hold, row[_EXPOSURE])
 
+    @property
+    def open_count(self) -> int:
+        """How many calls of this process are under way."""
+        return len(self._holds)
+
     def open_holds(self) -> list[tuple[str, str, int, int]]:
         """Call, process, amount and deadline of every open hold."""
         self._flush_rows()

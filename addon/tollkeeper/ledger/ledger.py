@@ -13,6 +13,7 @@ from tollkeeper.core.admission import Admission, Admitted, Limit
 from tollkeeper.core.clock import Clock
 from tollkeeper.core.decision import Standing
 from tollkeeper.core.entry import Kind, Outcome, Settlement
+from tollkeeper.core.errors import LedgerError
 
 from . import schema
 from .journal import Journal
@@ -38,6 +39,7 @@ class Ledger:
         self._writer.orphaned = _void_orphan
         self._reader: sqlite3.Connection | None = None
         self._reading = threading.Lock()
+        self._collected: dict[asyncio.AbstractEventLoop, list[Job]] = {}
 
     @classmethod
     def open(cls, path: Path, clock: Clock) -> "Ledger":
@@ -78,7 +80,9 @@ class Ledger:
 
     async def close(self) -> None:
         """Finish what is queued and close the file."""
-        await asyncio.get_running_loop().run_in_executor(None, self.close_now)
+        loop = asyncio.get_running_loop()
+        self._hand_over(loop)
+        await loop.run_in_executor(None, self.close_now)
 
     def admit_now(self, admission: Admission) -> Admitted:
         """``admit`` for callers without an event loop."""
@@ -127,8 +131,22 @@ class Ledger:
     async def _await(self, operation: Operation) -> Any:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._writer.put(Job(operation, future, loop))
+        collected = self._collected.get(loop)
+        if collected is None:
+            # Handed over in the loop's next round: what one round of a busy loop asks for becomes one commit.
+            collected = self._collected[loop] = []
+            loop.call_soon(self._hand_over, loop)
+        collected.append(Job(operation, future, loop))
         return await future
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        jobs = self._collected.pop(loop, ())
+        try:
+            self._writer.put(*jobs)
+        except LedgerError as error:
+            for job in jobs:
+                if not job.future.done():
+                    job.future.set_exception(error)
 
 
 def prepare(path: Path) -> sqlite3.Connection:

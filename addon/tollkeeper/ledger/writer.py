@@ -54,12 +54,13 @@ class Writer:
         """Begin to take jobs."""
         self._thread.start()
 
-    def put(self, job: Job) -> None:
-        """Queue a job. Raises ``LedgerError`` when the ledger is closed."""
+    def put(self, *jobs: Job) -> None:
+        """Queue jobs, in order. Raises ``LedgerError`` when the ledger is closed."""
         with self._gate:
             if self._closed:
                 raise LedgerError(f"ledger {self._path} is closed")
-            self._queue.put(job)
+            for job in jobs:
+                self._queue.put(job)
 
     def stop(self) -> None:
         """Do what is queued, then close the file. Safe to call twice."""
@@ -143,7 +144,7 @@ class Writer:
                 first = queue.get(timeout=left_s)
             except Empty:
                 continue
-            if first is not None and (linger_s := pace.linger_s(time.monotonic())):
+            if first is not None and (linger_s := pace.linger_s(time.monotonic(), self._journal.open_count)):
                 time.sleep(linger_s)
             jobs: list[Job] = []
             job = first

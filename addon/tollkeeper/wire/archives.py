@@ -5,7 +5,6 @@ A damaged record is yielded as an ``ArchiveError`` in its place and never stops 
 
 import base64
 import binascii
-import gzip
 import io
 import json
 import re
@@ -31,6 +30,7 @@ _LINES_START = re.compile(rb"\s*\{")
 _FLOW_START = re.compile(rb"\d{1,9}:")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _GZIP = b"\x1f\x8b"
+_STEP_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -59,7 +59,7 @@ def read_archive(stream: IO[bytes], name: str) -> Iterator[Exchange | ArchiveErr
     head = io.BufferedReader(_Raw(stream), 1 << 20)
     kind = archive_kind(head.peek(4096)[:4096])
     if kind == "gzip":
-        head = io.BufferedReader(_Raw(gzip.GzipFile(fileobj=head)), 1 << 20)
+        head = io.BufferedReader(_Raw(_Gunzip(head)), 1 << 20)
         try:
             kind = archive_kind(head.peek(4096)[:4096])
         except (OSError, EOFError, zlib.error) as error:
@@ -76,7 +76,7 @@ def read_archive(stream: IO[bytes], name: str) -> Iterator[Exchange | ArchiveErr
 class _Raw(io.RawIOBase):
     """Any readable stream as a raw one, so that its start can be looked at without being taken."""
 
-    def __init__(self, stream: IO[bytes] | gzip.GzipFile | io.BufferedReader) -> None:
+    def __init__(self, stream: "IO[bytes] | _Gunzip") -> None:
         self._stream = stream
 
     def readable(self) -> bool:
@@ -89,7 +89,32 @@ class _Raw(io.RawIOBase):
         return len(data)
 
 
-def _lines(stream: io.BufferedReader, name: str) -> Iterator[Exchange | ArchiveError]:
+class _Gunzip:
+    """gzip read in small steps: of a file that was cut off, all that can be had is given before the error is."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._inner = zlib.decompressobj(31)
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        while True:
+            if self._inner.eof:
+                self._rest = self._inner.unused_data or self._stream.read(_STEP_BYTES)
+                if self._rest[:1] != _GZIP[:1]:  # the end, or padding after it
+                    return b""
+                self._inner = zlib.decompressobj(31)
+            made = self._inner.decompress(self._rest, size)
+            self._rest = self._inner.unconsumed_tail
+            if made:
+                return made
+            if not self._rest and not self._inner.eof:
+                self._rest = self._stream.read(_STEP_BYTES)
+                if not self._rest:
+                    raise EOFError("the gzip data is cut off")
+
+
+def _lines(stream: IO[bytes], name: str) -> Iterator[Exchange | ArchiveError]:
     number = 0
     while True:
         number += 1
@@ -147,7 +172,7 @@ def _of_record(record: Mapping[str, Json], identity: str) -> Exchange:
     )
 
 
-def _har(stream: io.BufferedReader, name: str) -> Iterator[Exchange | ArchiveError]:
+def _har(stream: IO[bytes], name: str) -> Iterator[Exchange | ArchiveError]:
     try:
         document = stream.read(MAX_HAR_BYTES + 1)
         if len(document) > MAX_HAR_BYTES:

@@ -1,6 +1,6 @@
 """What a dialect is: pure functions over one request shape, and a small reader of one answer shape.
 
-A new provider of a known shape is a row in ``routes.toml``-like tables (``routes``); a new shape is one module in ``dialects``.
+A new provider of a known shape is a row of ``route_table``, a deviation a name in ``traits``; a new shape is one module in ``dialects``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -91,7 +91,7 @@ class Dialect(Protocol):
     name: str
 
     def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
-        """What a request asks, without ``input_bytes``-independent guesses."""
+        """What a request asks; None or the default where it says nothing."""
 
     def prompt(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Iterator[str]:
         """Every text that counts as input."""

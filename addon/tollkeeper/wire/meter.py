@@ -210,7 +210,7 @@ class Meter:
             error = body_error(_parse(b"".join((*self._body, self._head))))
         except (RecursionError, ValueError):
             error = None
-        error = f"http_{self._status}" if error in {None, "error"} else error
+        error = f"http_{self._status}" if error is None or error == "error" or error.isdigit() else error
         return Reading(source=UsageSource.NONE, error=error, flags=_sorted(self._flags))
 
     def _metered(self, reader: AnswerReader, *, cut: bool) -> Reading:

@@ -20,9 +20,8 @@ MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """The most a request body may unpack to: twice the largest body that any provider documents (32 MB, Anthropic and Bedrock)."""
 
 _MODEL_IN_PATH = re.compile(
-    r"(?i)(?P<before>/(?:deployments|engines|models|tunedModels|endpoints|model)/)(?P<model>[^/:?#]+)(?=[:/?#]|$)"
+    r"(?i)/(?:deployments|engines|models|tunedModels|endpoints)/(?P<model>(?:(?!%3A|%2F)[^/:?#])+)(?=%3A|%2F|[:/?#]|$)"
 )
-_MODEL_KEYS = frozenset({"model"})
 
 
 def read_ask(endpoint: Endpoint, body: bytes) -> Ask:

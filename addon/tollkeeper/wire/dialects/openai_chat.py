@@ -85,7 +85,7 @@ class ChatReader:
         if not self._begun:
             self._begun = True
             return True
-        if b'usage"' in data and (b'"usage":null' not in data or b'usage":{' in data):
+        if not data.endswith(b'"usage":null}') and b'usage"' in data and (b'"usage":null' not in data or b'usage":{' in data):
             return True
         return b'"finish_reason":"' in data or b'"finish_reason": "' in data or b'"error"' in data
 

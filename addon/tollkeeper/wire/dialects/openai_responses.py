@@ -74,6 +74,8 @@ class ResponsesReader:
         if not self._begun:
             self._begun = True
             return True
+        if b'.delta"' in data[:80]:  # nine events in ten
+            return b'"usage"' in data
         if b'"usage"' in data and (b'"usage":null' not in data or b'"usage":{' in data):
             return True
         if (

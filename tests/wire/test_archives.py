@@ -1,0 +1,175 @@
+"""Archives: recorded traffic as exchanges, a damaged record never stopping the rest."""
+
+import base64
+import gzip
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tollkeeper.core.usage import UsageSource
+from tollkeeper.wire.archives import ArchiveError, answered_at, archive_kind, read_archive
+from tollkeeper.wire.exchange import Exchange, read_exchange
+from wire.samples import CHAT_STREAM
+
+URL = "https://api.openai.com/v1/chat/completions?x=1"
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "one",
+        "provider": "openai",
+        "method": "POST",
+        "url": URL,
+        "request_headers": {"Content-Type": ["application/json"]},
+        "request_body": base64.b64encode(b'{"model":"gpt-4o","stream":true}').decode(),
+        "status": 200,
+        "response_headers": {"content-type": ["text/event-stream"], "date": ["Thu, 20 Nov 2025 12:06:07 GMT"], "x": ["a", "b"]},
+        "response_body": base64.b64encode(CHAT_STREAM).decode(),
+        "chunk_lengths": [5, 7, 0, -1, None, 100],
+        **changes,
+    }
+
+
+def lines(*records: Any) -> bytes:
+    return b"\n".join(item if isinstance(item, bytes) else json.dumps(item).encode() for item in records)
+
+
+def har(*entries: Any) -> bytes:
+    return json.dumps({"log": {"version": "1.2", "entries": list(entries)}}, indent=1).encode()
+
+
+ENTRY = {
+    "startedDateTime": "2026-01-02T03:04:05.000Z",
+    "request": {
+        "method": "POST",
+        "url": URL,
+        "headers": [{"name": "Host", "value": "h"}],
+        "postData": {"text": '{"model":"gpt-4o"}'},
+    },
+    "response": {
+        "status": 200,
+        "headers": [{"name": "Content-Encoding", "value": "br"}, {"name": "Content-Type", "value": "text/event-stream"}],
+        "content": {"text": CHAT_STREAM.decode()},
+    },
+}
+
+
+def read_all(data: bytes) -> list[Exchange | ArchiveError]:
+    return list(read_archive(io.BytesIO(data), "file"))
+
+
+def the(item: Exchange | ArchiveError) -> Exchange:
+    assert isinstance(item, Exchange), item
+    return item
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_json_lines_become_exchanges(pack: Any) -> None:
+    exchange = the(read_all(pack(lines(record())))[0])
+    assert (exchange.id, exchange.host, exchange.path, exchange.status) == (
+        "one",
+        "api.openai.com",
+        "/v1/chat/completions?x=1",
+        200,
+    )
+    assert (exchange.response_headers["x"], exchange.chunk_lengths) == ("a, b", (5, 7, 100))
+    endpoint, ask, reading = read_exchange(exchange, "openai")
+    assert (endpoint.operation, ask.streamed, reading.source, reading.calls[0].output_tokens) == (
+        "chat",
+        True,
+        UsageSource.REPORTED,
+        20,
+    )
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_har_entries_become_exchanges_although_a_header_stands_above_plain_text(pack: Any) -> None:
+    first, second = read_all(pack(har(ENTRY, {**ENTRY, "response": {"status": 0, "_error": "aborted"}})))
+    _, _, reading = read_exchange(the(first), "openai")
+    assert (the(first).id, reading.calls[0].output_tokens) == ("file#1", 20)
+    _, _, reading = read_exchange(the(second), "openai")
+    assert (reading.source, reading.flags) == (UsageSource.NONE, ("no-answer",))
+
+
+def test_a_base64_har_body_is_unpacked() -> None:
+    content = {"text": base64.b64encode(CHAT_STREAM).decode(), "encoding": "base64"}
+    (exchange,) = read_all(har({**ENTRY, "response": {**ENTRY["response"], "content": content}}))
+    assert the(exchange).response_body == CHAT_STREAM
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"{nonsense",
+        b"[1]",
+        b'{"id":"x"}',
+        lines(record(request_body="%%%")),
+        lines(record(response_body=7)),
+        b'{"a":' + b"[" * 50_000,
+        b"\xff\xfe",
+    ],
+)
+def test_a_bad_record_is_told_in_its_place_and_the_rest_is_read(bad: bytes) -> None:
+    found = read_all(lines(record(id="a"), b"", bad, record(id="b")))
+    assert [type(item) for item in found] == [Exchange, ArchiveError, Exchange]
+    assert [item.id for item in found][::2] == ["a", "b"]
+
+
+def test_a_truncated_gzip_gives_what_it_holds_and_then_an_error() -> None:
+    packed = gzip.compress(lines(*(record(id=str(number), request_body="") for number in range(500))))
+    *whole, last = read_all(packed[: len(packed) * 3 // 4])
+    assert isinstance(last, ArchiveError)
+    assert whole
+    assert all(isinstance(item, Exchange) for item in whole)
+
+
+@pytest.mark.parametrize("junk", [b"", b"hello", b"\x1f\x8bjunk", b"%PDF", gzip.compress(b"text")])
+def test_what_is_no_archive_is_one_error(junk: bytes) -> None:
+    (found,) = read_all(junk)
+    assert isinstance(found, ArchiveError)
+
+
+def test_a_damaged_har_is_one_error() -> None:
+    (found,) = read_all(har(ENTRY)[:-20])
+    assert isinstance(found, ArchiveError)
+    first, second = read_all(har(ENTRY, 7))
+    assert isinstance(first, Exchange)
+    assert isinstance(second, ArchiveError)
+
+
+def test_kinds_are_told_by_the_first_bytes() -> None:
+    assert [archive_kind(head) for head in (har(ENTRY), lines(record()), b"1234:4:type;", b"\x1f\x8b", b"x")] == [
+        "har",
+        "jsonl",
+        "flows",
+        "gzip",
+        None,
+    ]
+
+
+def test_the_moment_is_the_answers_date_else_the_recorders() -> None:
+    assert answered_at(the(read_all(lines(record()))[0])) == 1_763_640_367_000_000
+    assert answered_at(the(read_all(har(ENTRY))[0])) == 1_767_323_045_000_000
+    assert answered_at(the(read_all(lines(record(response_headers={"date": "soon"})))[0])) is None
+
+
+def test_an_unknown_host_counts_only_when_its_body_asks_a_model() -> None:
+    asks = the(read_all(lines(record(url="http://llm.example/v1/chat/completions")))[0])
+    assert read_exchange(asks, "unknown:llm.example")[2].source is UsageSource.REPORTED
+    telemetry = the(read_all(lines(record(url="http://llm.example/v1/chat/completions", request_body="")))[0])
+    assert read_exchange(telemetry, "unknown:llm.example")[2].source is UsageSource.UNMETERED
+
+
+ODD = st.sampled_from([None, True, -1, 10**30, "x", [], {}, [[]], {"a": [None]}, "http://[", "2026-13-45", 200])
+
+
+@given(st.dictionaries(st.sampled_from([*record()]), ODD, max_size=6))
+def test_no_record_raises(changes: dict[str, Any]) -> None:
+    (found,) = read_all(lines(record(**changes)))
+    if isinstance(found, Exchange):
+        assert read_exchange(found, "openai")[2].source in UsageSource
+        assert isinstance(answered_at(found), int | None)

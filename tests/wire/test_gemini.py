@@ -1,0 +1,87 @@
+"""Gemini's counting: the cache inside the prompt, thoughts and tool prompts beside."""
+
+import json
+from typing import Any
+
+from tollkeeper.core.usage import Reading, Usage, UsageSource
+from tollkeeper.wire.routes import endpoint_for
+from wire.samples import GEMINI_ARRAY, GEMINI_CHUNKS, GEMINI_STREAM, GENERATE, JSON, gemini, read, sse
+
+EXPECTED = Usage(
+    model="gemini-2.5-flash",
+    input_tokens=14,
+    cache_read_tokens=2,
+    output_tokens=109,
+    reasoning_tokens=30,
+    units={"audio_input_tokens": 7},
+)
+
+
+def body(usage: dict[str, Any], **more: Any) -> Reading:
+    return read(GENERATE, json.dumps({**gemini("x", usage, "STOP"), **more}).encode(), JSON)
+
+
+def test_the_last_counts_win_although_they_fell() -> None:
+    for stream, headers in ((GEMINI_STREAM, None), (GEMINI_ARRAY, JSON)):
+        reading = read(GENERATE, stream, headers or {"content-type": "text/event-stream"})
+        assert (reading.calls, reading.source, reading.complete) == ((EXPECTED,), UsageSource.REPORTED, True)
+        assert (reading.terms, reading.response_id) == ({"traffic_type": "ON_DEMAND"}, "r1")
+
+
+def test_a_stream_cut_before_its_end_is_partial_with_the_figures_so_far() -> None:
+    reading = read(GENERATE, sse(*GEMINI_CHUNKS[:2]), cut=True)
+    assert (reading.source, reading.calls[0].output_tokens, reading.visible_output) == (
+        UsageSource.PARTIAL,
+        169,
+        'Ciao "mondo" ]}',
+    )
+
+
+def test_a_traffic_type_alone_is_no_figure() -> None:
+    reading = read(GENERATE, sse(GEMINI_CHUNKS[0]), cut=True)
+    assert (reading.source, reading.calls) == (UsageSource.PARTIAL, ())
+
+
+def test_a_blocked_prompt_is_a_whole_answer() -> None:
+    blocked = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 8, "totalTokenCount": 8}}
+    reading = read(GENERATE, sse(blocked))
+    assert (reading.source, reading.complete, reading.calls[0].input_tokens) == (UsageSource.REPORTED, True, 8)
+
+
+def test_kinds_of_input_and_output_are_told_apart() -> None:
+    usage = {
+        "promptTokenCount": 100,
+        "cachedContentTokenCount": 30,
+        "candidatesTokenCount": 1290,
+        "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 60}, {"modality": "IMAGE", "tokenCount": 20}],
+        "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 30}],
+        "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}],
+    }
+    (call,) = body(usage).calls
+    assert call.units == {
+        "audio_input_tokens": 30,
+        "audio_cache_read_tokens": 30,
+        "image_input_tokens": 20,
+        "image_output_tokens": 1290,
+    }
+
+
+def test_searches_are_counted_by_prompt_before_gemini_3_and_by_query_since() -> None:
+    usage = {"promptTokenCount": 1, "candidatesTokenCount": 1}
+    candidates = [{"finishReason": "STOP", "groundingMetadata": {"webSearchQueries": ["a", "b", ""]}}]
+    assert body(usage, candidates=candidates).calls[0].units == {"web_search_requests": 1}
+    assert body(usage, candidates=candidates, modelVersion="gemini-3-pro").calls[0].units == {"web_search_requests": 2}
+
+
+def test_code_assist_answers_are_read_inside_their_wrapping() -> None:
+    endpoint = endpoint_for("code-assist", "h", "POST", "/v1internal:streamGenerateContent?alt=sse")
+    reading = read(endpoint, sse(*({"response": chunk} for chunk in GEMINI_CHUNKS)))
+    assert reading.calls == (EXPECTED,)
+    cut = read(endpoint, sse({"response": GEMINI_CHUNKS[0]}), cut=True)
+    assert cut.visible_output == "Ciao"
+
+
+def test_an_error_as_the_last_element_is_named() -> None:
+    stream = json.dumps([GEMINI_CHUNKS[0], {"error": {"code": 503, "message": "secret", "status": "UNAVAILABLE"}}]).encode()
+    reading = read(GENERATE, stream, JSON)
+    assert (reading.error, reading.source) == ("UNAVAILABLE", UsageSource.PARTIAL)

@@ -1,0 +1,202 @@
+"""OpenAI's shapes and the deviations of those who speak them."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tollkeeper.core.usage import Usage, UsageSource
+from tollkeeper.wire.routes import endpoint_for
+from wire.samples import CHAT, CHAT_STREAM, FINISH, JSON, RESPONSE_STREAM, RESPONSE_USAGE, RESPONSES, chunk, read, sse
+
+
+def host(provider: str, path: str = "/v1/chat/completions") -> Any:
+    return endpoint_for(provider, "h", "POST", path)
+
+
+def one(usage: dict[str, Any], provider: str = "openai", path: str = "/v1/chat/completions", **more: Any) -> Usage:
+    body = json.dumps({"model": "m", "choices": [{"finish_reason": "stop"}], "usage": usage, **more}).encode()
+    reading = read(host(provider, path), body, JSON)
+    assert reading.source is UsageSource.REPORTED
+    (call,) = reading.calls
+    return call
+
+
+def test_cached_tokens_stand_inside_the_prompt_and_reasoning_inside_the_completion() -> None:
+    reading = read(CHAT, CHAT_STREAM)
+    expected = Usage(model="gpt-4o-mini-2024-07-18", input_tokens=60, cache_read_tokens=40, output_tokens=20, reasoning_tokens=8)
+    assert (reading.source, reading.calls, reading.complete) == (UsageSource.REPORTED, (expected,), True)
+    assert (reading.response_id, reading.model) == ("chatcmpl-1", "gpt-4o-mini-2024-07-18")
+
+
+def test_cache_writes_stand_inside_the_prompt_too() -> None:
+    details = {
+        "cached_tokens": 10,
+        "cache_write_tokens": 30,
+        "cache_write_tokens_details": {"ttl_30m_tokens": 10, "ttl_12h_tokens": 20},
+    }
+    call = one({"prompt_tokens": 100, "completion_tokens": 1, "prompt_tokens_details": details})
+    assert (call.input_tokens, call.cache_read_tokens, call.cache_write_5m_tokens, call.cache_write_1h_tokens) == (60, 10, 10, 20)
+
+
+R = "completion_tokens_details"
+
+
+@pytest.mark.parametrize(
+    ("provider", "usage", "expected"),
+    [
+        ("xai", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 35, R: {"reasoning_tokens": 20}}, (10, 0, 25, 20)),
+        ("xai", {"prompt_tokens": 10, "completion_tokens": 5, R: {"reasoning_tokens": 20}}, (10, 0, 25, 20)),
+        ("openrouter", {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14, R: {"reasoning_tokens": 8}}, (9, 0, 5, 5)),
+        ("deepseek", {"prompt_tokens": 9, "completion_tokens": 5, "prompt_cache_hit_tokens": 6}, (3, 6, 5, 0)),
+        ("moonshot", {"prompt_tokens": 9, "completion_tokens": 5, "cached_tokens": 4}, (5, 4, 5, 0)),
+        ("perplexity", {"prompt_tokens": 3, "completion_tokens": 70, "total_tokens": 73, "reasoning_tokens": 700}, (3, 0, 770, 700)),
+        ("writer", {"prompt_tokens": 9, "completion_tokens": 5, "prompt_token_details": {"cached_tokens": 2}}, (7, 2, 5, 0)),
+        ("voyage", {"total_tokens": 9}, (9, 0, 0, 0)),
+    ],
+)  # fmt: skip
+def test_each_hosts_arithmetic(provider: str, usage: dict[str, Any], expected: tuple[int, int, int, int]) -> None:
+    call = one(usage, provider)
+    assert (call.input_tokens, call.cache_read_tokens, call.output_tokens, call.reasoning_tokens) == expected
+
+
+def test_geminis_openai_surface_leaves_thoughts_out_of_the_completion() -> None:
+    call = one({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 50}, "gemini", "/v1beta/openai/chat/completions")
+    assert call.output_tokens == 40
+
+
+def test_audio_beside_the_prompt_is_told_by_the_total() -> None:
+    usage = {
+        "prompt_tokens": 11,
+        "completion_tokens": 15,
+        "total_tokens": 401,
+        "prompt_tokens_details": {"audio_tokens": 375, "cached_tokens": 9},
+    }
+    call = one(usage, "mistral")
+    assert (call.input_tokens, call.units["audio_input_tokens"]) == (377, 375)
+
+
+def test_more_cached_than_prompted_is_clamped_and_flagged() -> None:
+    body = json.dumps(
+        {"usage": {"prompt_tokens": 5, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 9}}}
+    ).encode()
+    reading = read(CHAT, body, JSON)
+    assert (reading.calls[0].input_tokens, reading.calls[0].cache_read_tokens) == (0, 9)
+    assert reading.flags == ("cached-over-prompt",)
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "flag"),
+    [(True, 0, "count-not-a-number"), (-9, 0, "count-negative"), (10**30, 10**9, "count-too-large"), ("12", 12, None),
+     (7.5, 7, "count-not-whole"),
+     ([], 0, "count-not-a-number"), ("1e999999", 0, "count-not-a-number"), (None, 0, None)],
+)  # fmt: skip
+def test_a_count_that_is_none_is_clamped_and_flagged(value: Any, count: int, flag: str | None) -> None:
+    reading = read(CHAT, json.dumps({"usage": {"prompt_tokens": 3, "completion_tokens": value}}).encode(), JSON)
+    assert reading.calls[0].output_tokens == count
+    assert reading.flags == ((flag,) if flag else ())
+
+
+def test_running_figures_beside_unfinished_choices_are_not_the_bill_until_the_end() -> None:
+    running = [chunk("a", usage={"prompt_tokens": 5, "completion_tokens": number}) for number in (1, 2)]
+    cut = read(host("perplexity"), sse(*running), cut=True)
+    assert (cut.source, cut.calls[0].output_tokens) == (UsageSource.PARTIAL, 2)
+    done = read(host("perplexity"), sse(*running, {**FINISH, "usage": {"prompt_tokens": 5, "completion_tokens": 3}}))
+    assert (done.source, done.calls[0].output_tokens, done.complete) == (UsageSource.REPORTED, 3, True)
+
+
+def test_groqs_repeated_usage_is_not_added_and_moonshots_in_the_choice_is_found() -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 3}
+    assert read(host("groq"), sse({**FINISH, "usage": usage, "x_groq": {"usage": usage}}, "[DONE]")).calls[0].output_tokens == 3
+    assert read(host("groq"), sse({**FINISH, "x_groq": {"usage": usage}}, "[DONE]")).calls[0].output_tokens == 3
+    assert (
+        read(host("moonshot"), sse({"choices": [{"finish_reason": "stop", "usage": usage}]}, "[DONE]")).calls[0].output_tokens
+        == 3
+    )
+
+
+def test_azures_first_chunk_is_no_usage() -> None:
+    first = {"choices": [], "id": "", "model": "", "prompt_filter_results": [{"prompt_index": 0}]}
+    assert read(host("azure"), sse(first, chunk("a"), FINISH, "[DONE]")).source is UsageSource.COUNTED
+
+
+@pytest.mark.parametrize(
+    ("usage", "more", "cost"),
+    [
+        ({"cost": 0.00123}, {}, "0.00123"),
+        ({"cost": "0.00045"}, {}, "0.00045"),
+        ({"cost": {"total_cost": 0.006}}, {}, "0.006"),
+        ({"cost_in_usd_ticks": 4240000}, {}, "0.000424"),
+        ({"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}}, {}, "0.021"),
+        ({"pydantic_ai_gateway": {"cost_estimate": "0.5"}}, {}, "0.5"),
+        ({}, {"copilot_usage": {"total_nano_aiu": 123}}, "1.23E-9"),
+        ({"cost": -1}, {}, None),
+        ({"cost": True}, {}, None),
+    ],
+)
+def test_a_stated_cost_is_kept_exactly(usage: dict[str, Any], more: dict[str, Any], cost: str | None) -> None:
+    body = json.dumps({"usage": {"prompt_tokens": 1, "completion_tokens": 1, **usage}, **more}).encode()
+    assert read(CHAT, body, JSON).provider_cost_usd == (None if cost is None else Decimal(cost))
+
+
+def test_a_response_is_read_from_the_event_that_ends_it() -> None:
+    reading = read(RESPONSES, RESPONSE_STREAM)
+    expected = Usage(
+        model="gpt-5-mini",
+        input_tokens=35,
+        cache_read_tokens=10,
+        cache_write_5m_tokens=5,
+        output_tokens=30,
+        reasoning_tokens=12,
+        units={"web_search_requests": 1},
+    )
+    assert (reading.source, reading.calls, reading.terms, reading.response_id) == (
+        UsageSource.REPORTED,
+        (expected,),
+        {"service_tier": "flex"},
+        "resp_1",
+    )
+
+
+def test_hosted_tools_are_counted_from_the_items_or_as_stated() -> None:
+    items = [
+        {"type": "web_search_call", "action": {"type": "search"}},
+        {"type": "web_search_call", "action": {"type": "open_page"}},
+        {"type": "file_search_call"},
+        {"type": "code_interpreter_call", "container_id": "c1"},
+        {"type": "code_interpreter_call", "container_id": "c1"},
+    ]
+    body = {"id": "r", "model": "m", "status": "completed", "output": items, "usage": RESPONSE_USAGE}
+    units = {"web_search_requests": 1, "file_search_requests": 1, "code_interpreter_sessions": 1}
+    assert read(RESPONSES, json.dumps(body).encode(), JSON).calls[0].units == units
+    stated = {**body, "tool_usage": {"web_search": {"num_requests": 3}}}
+    assert read(RESPONSES, json.dumps(stated).encode(), JSON).calls[0].units["web_search_requests"] == 3
+
+
+def test_image_generation_inside_a_response_is_a_call_of_its_own() -> None:
+    image = {"input_tokens": 12, "output_tokens": 300, "output_tokens_details": {"image_tokens": 290, "text_tokens": 10}}
+    body = {
+        "model": "gpt-5",
+        "usage": RESPONSE_USAGE,
+        "tool_usage": {"image_gen": image},
+        "tools": [{"type": "image_generation", "model": "gpt-image-2"}],
+    }
+    main, drawn = read(RESPONSES, json.dumps(body).encode(), JSON).calls
+    assert (main.model, drawn.model, drawn.output_tokens, drawn.units) == (
+        "gpt-5",
+        "gpt-image-2",
+        300,
+        {"image_output_tokens": 290},
+    )
+
+
+def test_a_queued_response_has_no_figures_yet_and_says_so() -> None:
+    reading = read(RESPONSES, b'{"id":"r","status":"queued","usage":null,"output":[]}', JSON)
+    assert (reading.source, reading.flags) == (UsageSource.COUNTED, ("background",))
+
+
+def test_a_compaction_is_billed() -> None:
+    body = json.dumps({"id": "c", "object": "response.compaction", "output": [], "usage": RESPONSE_USAGE}).encode()
+    reading = read(endpoint_for("openai", "h", "POST", "/v1/responses/compact"), body, JSON)
+    assert (reading.source, reading.calls[0].model) == (UsageSource.REPORTED, "asked")
