@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tollkeeper.proxy.headers import MAX_HEADER_BYTES, SECRET_HEADERS, fault, is_bound, strip
+from tollkeeper.proxy.headers import MAX_HEADER_BYTES, SECRET_HEADERS, client_of, fault, is_bound, strip
 
 
 def test_every_identity_header_is_removed_whatever_its_case() -> None:
@@ -58,3 +58,9 @@ def test_ordinary_headers_are_no_fault() -> None:
 )
 def test_signed_and_subscription_bodies_are_never_changed(host: str, authorization: bytes, bound: bool) -> None:
     assert is_bound(host, [(b"Authorization", authorization)]) is bound
+
+
+def test_a_client_is_named_by_the_first_product_of_its_user_agent() -> None:
+    assert client_of("claude-cli/2.1.330 (external, cli)") == "claude-cli/2.1.330"
+    assert client_of("") == ""
+    assert client_of("evil\x1b[2J") == ""

@@ -100,7 +100,27 @@ def test_a_spent_budget_refuses_in_the_provider_s_shape_and_nothing_is_held(make
     error = json.loads(passage.refusal.body)["error"]
     assert error["type"] == "invalid_request_error"
     assert "tiny" in error["message"]
-    assert [entry["kind"] for entry in entries(tmp_path / "ledger.db")] == ["refuse"]
+    (entry,) = entries(tmp_path / "ledger.db")
+    assert (entry["kind"], entry["budget"], entry["rule"]) == ("refuse", "tiny", "budget.tiny")
+
+
+def test_a_model_without_a_price_is_refused_when_the_policy_says_so_and_that_is_on_record(
+    make_road: MakeRoad, tmp_path: Path
+) -> None:
+    road = make_road('schema = 1\nmode = "enforce"\nunknown_model = "refuse"\n')
+    passage = run(admit(road, chat(model="gpt-of-my-own")))
+    assert passage.refusal is not None
+    (entry,) = entries(tmp_path / "ledger.db")
+    assert (entry["kind"], entry["rule"]) == ("refuse", "unknown_model")
+
+
+def test_an_observed_model_without_a_price_goes_on_and_the_refusal_it_would_have_met_is_on_record(
+    make_road: MakeRoad, tmp_path: Path
+) -> None:
+    road = make_road('schema = 1\nmode = "observe"\nunknown_model = "refuse"\n')
+    assert run(admit(road, chat(model="gpt-of-my-own"))).refusal is None
+    hold = entries(tmp_path / "ledger.db")[0]
+    assert (hold["verdict"], hold["would"], hold["rule"]) == ("allow", "refuse", "unknown_model")
 
 
 def test_observing_lets_the_call_go_and_records_what_enforce_would_have_done(make_road: MakeRoad, tmp_path: Path) -> None:

@@ -31,14 +31,12 @@ OWN_FAILURE, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 @click.option("--quiet", "-q", is_flag=True, help="No narration, no summary.")
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(policy: str | None, project: str | None, quiet: bool, arguments: tuple[str, ...]) -> None:
-    r"""Run a command with its AI calls metered. Ends with the command's exit code and a summary on stderr.
+    """Run a command with its AI calls metered. Ends with the command's exit code and a summary on stderr.
 
-    \b
-    tollkeeper run -- claude
-    tollkeeper run -- python agent.py
+    Examples: tollkeeper run -- claude, or: tollkeeper run --policy team.toml -- python agent.py
     """
     if os.environ.get("TOLLKEEPER_ACTIVE") and not quiet:
-        click.echo("tollkeeper: already inside a metered run; this one stacks on top of it", err=True)
+        click.echo("tollkeeper: already inside a metered run; this command's calls are recorded by its own proxy only", err=True)
     started_at = system_clock()
     session = new_id(started_at)
     try:

@@ -6,7 +6,7 @@ Everything remembered here is a cache of the file: ``refresh`` drops it when ano
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tollkeeper.core.admission import Admission, Admitted, Limit
@@ -104,6 +104,8 @@ class Journal:
         if not admission.candidates or any(candidate.hold_nanousd < 0 for candidate in admission.candidates):
             raise LedgerError(f"call {admission.call.id}: nothing to admit, or a negative hold")
         admitted, windows = self._choose(admission)
+        if admission.objection is not None:
+            admitted = replace(admitted, would=admission.objection.would)
         identity = who_and_where(admission.call)
         row = hold_row(admission, admitted, identity, self.at)
         if admitted.chosen is None:

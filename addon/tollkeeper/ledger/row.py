@@ -95,9 +95,7 @@ def hold_row(admission: Admission, admitted: Admitted, identity: Row, at: int) -
         "",
         admitted.verdict.value,
         admitted.would.value,
-        "",
-        text(admitted.blockers[0].budget) if admitted.blockers else "",
-        "",
+        *_reason_of(admission, admitted),
         None,
         "refused" if refused else "",
         "none" if refused else "",
@@ -113,6 +111,16 @@ def hold_row(admission: Admission, admitted: Admitted, identity: Row, at: int) -
         "",
         "",
     ]
+
+
+def _reason_of(admission: Admission, admitted: Admitted) -> tuple[str, str, str]:
+    """Rule, budget and reason of a verdict that is no plain yes: of several budgets without room, the one that resets last."""
+    if (objection := admission.objection) is not None:
+        return text(objection.rule), "", text(objection.reason)
+    if not admitted.blockers:
+        return "", "", ""
+    budget = max(admitted.blockers, key=lambda standing: standing.resets_at or admission.at).budget
+    return text(f"budget.{budget}"), text(budget), ""
 
 
 class Sums(NamedTuple):

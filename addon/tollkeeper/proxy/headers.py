@@ -79,3 +79,9 @@ def is_bound(host: str, fields: Iterable[tuple[bytes, bytes]]) -> bool:
         if name.lower() == b"authorization":
             return value[:32].lower().startswith((PLAN_TOKEN, SIGNATURE))
     return False
+
+
+def client_of(user_agent: str) -> str:
+    """The product a User-Agent names first (``claude-cli/2.1``), which is a claim and only good for reports; empty when none."""
+    product = user_agent.partition(" ")[0][:64]
+    return product if product.isascii() and product.isprintable() else ""

@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from mitmproxy import ctx, http
@@ -18,7 +19,7 @@ from tollkeeper.wire.refuse import Reply, refusal
 from tollkeeper.wire.routes import endpoint_for
 
 from .door import Door
-from .headers import fault, is_bound, strip
+from .headers import client_of, fault, is_bound, strip
 from .intercept import misdirected
 from .passage import Passage
 from .road import Road, decoded
@@ -125,7 +126,10 @@ class Hooks:
             return
         try:
             bound = is_bound(endpoint.host, flow.request.headers.fields)
-            attribution = self.door.admitted.get(flow.client_conn.id, self.stages.attribution)
+            attribution = replace(
+                self.door.admitted.get(flow.client_conn.id, self.stages.attribution),
+                client=client_of(flow.request.headers.get("user-agent", "")),
+            )
             passage = await self.road.admit(endpoint, flow.request.path, body, self.stages.principal, attribution, bound=bound)
         except LedgerError as error:
             flow.response = _response(_refusal_for(endpoint, f"Tollkeeper cannot record this call, so it is refused: {error}"))
