@@ -154,6 +154,7 @@ async def serve(settings: Settings) -> None:
         raise
     master.addons.add(Announcer(settings.state_path, hooks.status, settings.credentials))
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_report)  # for what is cancelled after the master has put its own handler away
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, master)
     watch = loop.create_task(_follow(settings.parent, master)) if settings.parent else None
@@ -168,6 +169,11 @@ async def serve(settings: Settings) -> None:
             watch.cancel()
         settings.state_path.unlink(missing_ok=True)
         settings.upstream_path.unlink(missing_ok=True)
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 _stopping_since = 0.0
