@@ -35,7 +35,7 @@ def command(host: str, port: int, policy: str | None, auth: bool, foreground: bo
         drain_seconds=drain_seconds,
     )
     if foreground:
-        click.echo(f"tollkeeper: starting on {host}:{port or 'a free port'}; in another terminal: {USE}", err=True)
+        click.echo(f"tollkeeper: starting; when it serves, use it from another terminal: {USE}", err=True)
         become(settings)
     _, state = spawn(settings, log=own.log)
     click.echo(f"tollkeeper: metering on {state['host']}:{state['port']} ({_mode_words(state['mode'])})", err=True)

@@ -82,9 +82,9 @@ def check_quickly(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def warn_of_version(path: Path) -> None:
-    """Say once that this SQLite is too old for several processes."""
+    """Note that this SQLite is too old for several processes: nothing a user must act on, since ours take turns."""
     if not is_safe_for_many(sqlite3.sqlite_version_info):
-        logger.info(
+        logger.debug(
             "SQLite %s can lose a race when several processes write %s; Tollkeeper lets them take turns. Fixed in SQLite 3.51.3.",
             sqlite3.sqlite_version,
             path.name,

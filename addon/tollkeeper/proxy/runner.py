@@ -129,8 +129,11 @@ class Announcer:
 
     def running(self) -> None:
         """The listener is open."""
+        state = self.state()
+        blocks = "nothing is blocked" if state["mode"] == "observe" else "budgets are enforced"
+        logger.info("metering on %s:%s (%s: %s)", state["host"], state["port"], state["mode"], blocks)
         user, password = next(iter(self.secret.items()), ("", ""))
-        write_state(self.path, {**self.state(), "proxy_user": user, "proxy_password": password})
+        write_state(self.path, {**state, "proxy_user": user, "proxy_password": password})
 
     def done(self) -> None:
         """The process ends."""
