@@ -77,6 +77,15 @@ COMMON: tuple[Row, ...] = (
     _blind("GET", r".*/files/[^/]+/content", "batch", "may be the results of a batch, which are not read yet"),
     _blind("POST", r".*/fine_tuning/.*", "fine_tuning", "training is billed apart from any answer"),
     _free("POST", r".*/(?:files|uploads)(?:/.*)?"),
+    _free("GET", r".*/chat/completions(?:/.*)?", "stored answers read again"),
+    _free("HEAD OPTIONS DELETE TRACE", r".*"),
+    _free("GET", r"/|.*/(?:models|engines|deployments|tunedModels)(?:/[^/:]+)*", "a list of models", "list_models"),
+    _free(
+        "GET",
+        r".*/(?:files|uploads|batches|fine_tuning|vector_stores|containers|cachedContents|operations|credits|keys?|usage|me"
+        r"|organizations?|skills|health|version|tags|ps)(?:/.*)?",
+        "a status or a list",
+    ),
 )
 
 OPENAI: tuple[Row, ...] = (

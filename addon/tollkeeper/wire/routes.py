@@ -14,7 +14,6 @@ from .route_table import (
     COMMON,
     GATEWAY_PREFIX,
     HELICONE_HOSTS,
-    NOT_A_CALL,
     UNKNOWN,
     UPSTREAM_OF_SLUG,
     Row,
@@ -54,16 +53,15 @@ _IN_CHAT: dict[str, frozenset[str]] = {
 def endpoint_for(provider: str, host: str, method: str, path: str) -> Endpoint:
     """The endpoint of a request: ``provider`` as the gate names the host, ``path`` with its query as on the wire.
 
-    Never raises. What the table does not know is free when the method carries no question (GET, HEAD, DELETE …), else unmetered with
-    a reason. The path kept is decoded, without its query: queries hold keys. A gateway that names the provider in its path is
-    read as that provider.
+    Never raises. What the table does not know is unmetered, whatever its method: it may be billed, and we cannot tell. The path
+    kept is decoded, without its query: queries hold keys. A gateway that names the provider in its path is read as that provider.
     """
     if len(path) > MAX_PATH_CHARS:
-        return _endpoint(provider, host, path[:256], None, "POST", "")
+        return _endpoint(provider, host, path[:256], None, "")
     clean = clean_path(path)
     upstream, inner = _upstream(provider, host, clean)
     row, model = _find(upstream, method.upper(), inner)
-    return _endpoint(upstream, host, clean, row, method.upper(), path, model)
+    return _endpoint(upstream, host, clean, row, path, model)
 
 
 def clean_path(path: str) -> str:
@@ -93,16 +91,10 @@ def _find(provider: str, method: str, path: str) -> tuple[Row | None, str | None
     return None, None
 
 
-def _endpoint(
-    provider: str, host: str, path: str, row: Row | None, method: str, raw_path: str, model: str | None = None
-) -> Endpoint:
+def _endpoint(provider: str, host: str, path: str, row: Row | None, raw_path: str, model: str | None = None) -> Endpoint:
     shown = quote(path, safe="/:@!$&'()*+,;=~")
     if row is None:
-        asks = method in {"POST", "WEBSOCKET", "PUT"}
-        metering = Metering.UNMETERED if asks else Metering.FREE
-        return Endpoint(
-            provider=provider, host=host, path=shown, operation="other", metering=metering, reason=UNKNOWN if asks else NOT_A_CALL
-        )
+        return Endpoint(provider=provider, host=host, path=shown, operation="other", metering=Metering.UNMETERED, reason=UNKNOWN)
     return Endpoint(
         provider=provider,
         host=host,
