@@ -141,7 +141,7 @@ class MessagesReader:
         calls: list[Usage] = []
         served: list[int] = []
         for entry in entries:
-            kind = entry.get("type", "message")
+            kind = name(entry.get("type", "message"))
             usage = self._one(entry, name(entry.get("model")) or model)
             if fell_back and kind == "message" and not usage.output_tokens:
                 continue  # a model that declined is not billed (docs.anthropic.com, fallback models)

@@ -37,7 +37,7 @@ class OpenAIChat:
             streamed=streamed,
             max_output_tokens=min(caps, default=None),
             choices=max(at_least_one(body.get("n")), at_least_one(body.get("best_of"))),
-            fresh=not any(isinstance(turn, dict) and turn.get("role") in _ANSWERED for turn in history),
+            fresh=not any(isinstance(turn, dict) and name(turn.get("role")) in _ANSWERED for turn in history),
             usage_requested=not streamed or asked or USAGE_UNASKED in endpoint.traits,
             input_bytes=material.text_bytes + sum(len(schema_text(body.get(key)).encode("utf-8", "replace")) for key in _SCHEMAS),
             media_parts=material.media_parts,

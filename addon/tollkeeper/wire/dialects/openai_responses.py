@@ -114,7 +114,7 @@ class ResponsesReader:
         if payload.get("error") and "output" not in payload:
             self.notes.failed(payload["error"])
         self._take(payload)
-        if payload.get("status") in {"queued", "in_progress"}:
+        if name(payload.get("status")) in {"queued", "in_progress"}:
             self.notes.flags.add("background")  # its usage is only ever seen where the client reads the response again
         self.notes.ended = True
         self.notes.final = self._usage is not None
