@@ -92,7 +92,7 @@ class ResponsesReader:
 
     def event(self, payload: Mapping[str, Json]) -> None:
         """See ``AnswerReader``."""
-        kind = payload.get("type")
+        kind = name(payload.get("type"))
         if kind == "error":
             self.notes.failed(payload.get("error") or {"code": payload.get("code")})
             return
