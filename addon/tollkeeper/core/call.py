@@ -12,7 +12,7 @@ class Metering(StrEnum):
     METERED = "metered"
     """A dialect reads its usage."""
     FREE = "free"
-    """The provider does not bill it (facts: token counting, model lists)."""
+    """The provider does not bill it (token counting, model lists)."""
     UNMETERED = "unmetered"
     """We cannot read its usage: recorded with the reason, never taken for free."""
 
@@ -47,7 +47,7 @@ class Ask:
     choices: int = 1
     """Answers asked for (``n``, ``candidateCount``)."""
     fresh: bool = True
-    """No assistant turn, no server-side history, no signature: a rewrite is safe (facts/wire.md a6)."""
+    """No assistant turn, no server-side history, no signature: a rewrite is safe (docs/policy.md)."""
     usage_requested: bool = True
     """False only when a stream will carry no usage unless we ask for it (OpenAI chat without ``include_usage``)."""
     input_bytes: int = 0

@@ -10,7 +10,7 @@ from .usage import Usage
 
 
 class CostSource(StrEnum):
-    """Which figure ``cost_nanousd`` is (facts/pricing.md 3, order of truth)."""
+    """Which figure ``cost_nanousd`` is (order of truth: docs/pricing.md)."""
 
     PROVIDER = "provider"
     COMPUTED = "computed"

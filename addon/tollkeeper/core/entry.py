@@ -10,7 +10,7 @@ from .usage import Reading, UsageSource
 
 
 class Kind(StrEnum):
-    """What an entry does to the money (facts/trust.md 6.1, after TigerBeetle's two-phase transfer)."""
+    """What an entry does to the money (after TigerBeetle's two-phase transfer)."""
 
     HOLD = "hold"
     SETTLE = "settle"

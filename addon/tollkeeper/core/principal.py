@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Assurance(StrEnum):
-    """How an identity was established, weakest last (design: identity)."""
+    """How an identity was established, weakest last."""
 
     VERIFIED = "verified"
     STATIC = "static"

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 MAX_COUNT = 10**9
-"""The most tokens one count may claim; more is a broken report (facts/pricing.md 1.2: ``prompt_tokens: 10**30`` was accepted)."""
+"""The most tokens one count may claim; more is a broken report (a price library took ``prompt_tokens: 10**30``)."""
 
 EMPTY: Mapping[str, int] = MappingProxyType({})
 

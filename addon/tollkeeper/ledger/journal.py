@@ -24,7 +24,7 @@ from .row import GENESIS, Row, closing_row, digest, encode, hold_row, line_rows,
 from .windows import Touch, Window, Windows
 
 HOLD_LIFETIME_US = 15 * 60 * 1_000_000
-"""A hold that is not renewed for this long is released (facts: a stream is renewed while it flows)."""
+"""A hold that is not renewed for this long is released (a stream is renewed while it flows)."""
 
 _HEAD = "SELECT seq, at, hash FROM entry ORDER BY seq DESC LIMIT 1"
 _INSERT_HOLD = "INSERT INTO hold (call_id, seq, process, amount, counted_at, expires_at, buckets)"

@@ -35,7 +35,7 @@ def plan(policy: Policy, call: Call, quote: Quoter, at: int, *, rewritable: bool
     """What to ask the ledger before ``call`` leaves, or a refusal that needs no money to be reached.
 
     ``quote`` prices the call for a model on the call's own provider; ``at`` is UTC microseconds. ``rewritable`` is False for
-    traffic whose body nobody may change: signed requests, and plans (facts: a changed body breaks the signature or the contract).
+    traffic whose body nobody may change: signed requests, and plans (a changed body breaks the signature or the contract).
     Total and deterministic: the same values give the same answer, and nothing is raised but what ``quote`` raises.
     """
     endpoint = call.endpoint

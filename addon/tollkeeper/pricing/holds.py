@@ -1,4 +1,4 @@
-"""What a call may cost at most, before it leaves: the amount that is set aside (facts: reserve formula of docs/pricing.md).
+"""What a call may cost at most, before it leaves: the amount that is set aside (the formula: docs/pricing.md).
 
 The bound on input goes by the bytes of text in the request: tokenising every request would cost more than it saves.
 """
@@ -19,7 +19,7 @@ BYTES_PER_TOKEN = Fraction(33, 10)
 OVERHEAD_TOKENS = 700
 """Prompts that providers add unseen: 549 for tools at Anthropic, about 683 at grok-4."""
 DEFAULT_OUTPUT_TOKENS = 16_384
-"""Held when the client names no cap, as gateways do (facts/pricing.md 7)."""
+"""Held when the client names no cap, as gateways do."""
 MAX_CHOICES = 128
 MAX_SEARCHES = 20
 """Beyond this, what searches add to the input is bounded by the context window rather than by their number."""

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from urllib.parse import unquote
 
 MAX_NAME = 200
-"""Longer model names are cut: lookups and caches must not grow by what a client sends (facts: 3,000 bogus names, 3,000 entries)."""
+"""Longer model names are cut: lookups and caches must not grow by what a client sends (3,000 bogus names made 3,000 entries)."""
 
 CATALOGUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

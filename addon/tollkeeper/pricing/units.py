@@ -18,7 +18,7 @@ class Line:
 
     ``keys`` are rate names, most precise first; ``exact`` says how many of them mean this line itself. ``parent`` is the count
     this one is a part of: without an exact rate it stays inside its parent. ``loose`` lines are flagged when priced at a coarser
-    rate, because that rate is known to be wrong for them (facts: gpt-4o-audio-preview billed $0.0075 instead of $0.0655).
+    rate, because that rate is known to be wrong for them (gpt-4o-audio-preview: billed $0.0075 instead of $0.0655).
     """
 
     unit: str

@@ -1,4 +1,4 @@
-"""What a provider says its answer costs, in USD. Kept beside the computed figure (facts: exact wherever it could be checked)."""
+"""What a provider says its answer costs, in USD. Kept beside the computed figure (exact wherever it could be checked: docs/wire.md)."""
 
 from collections.abc import Mapping
 from decimal import Decimal
