@@ -4,6 +4,7 @@ import itertools
 import json
 
 import h11
+import pytest
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from hypothesis import given
@@ -70,3 +71,11 @@ def test_a_chunked_body_keeps_every_byte_however_it_is_cut_and_loses_its_trailer
 def test_chunks_that_came_together_are_relayed_together() -> None:
     _, relayed, _ = relay(b"1\r\na\r\n" * 50 + b"0\r\n\r\n", [])
     assert relayed == 1
+
+
+def test_what_came_before_a_broken_chunk_is_relayed_before_the_fault() -> None:
+    reader, buffer = _ChunkedReader(ChunkedReader()), ReceiveBuffer()
+    buffer += b"2\r\nok\r\nnot a size\r\n"
+    assert bytes(reader(buffer).data) == b"ok"
+    with pytest.raises(h11.ProtocolError):
+        reader(buffer)

@@ -1,5 +1,6 @@
 """Starting and finding proxy processes, for ``run``, ``start``, ``stop`` and ``status``."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,8 +10,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tollkeeper.core.errors import GateError
-from tollkeeper.core.paths import home
+from tollkeeper.core.errors import GateError, SetupError
+from tollkeeper.core.paths import Home, home
+from tollkeeper.ledger.process import is_dead
 from tollkeeper.proxy.settings import Settings
 
 PROXY_COMMAND = [sys.executable, "-O", "-m", "tollkeeper.proxy"]
@@ -19,17 +21,34 @@ START_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
 
+def made_home() -> Home:
+    """The state folder, made when it is not there. Raises ``SetupError`` when it cannot be made or written."""
+    own = home()
+    try:
+        own.make()
+        if not os.access(own.root, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "not writable")
+    except OSError as error:
+        raise SetupError(
+            f"the state folder {own.root} cannot be used ({error.strerror}): make it a folder that you may write, "
+            "or choose another with TOLLKEEPER_HOME"
+        ) from error
+    return own
+
+
 def read_state(path: Path | None = None) -> dict[str, Any] | None:
     """What a running proxy wrote of itself, None when there is none or its process is gone."""
     path = path or home().state
     try:
         state = json.loads(path.read_text())
-        os.kill(int(state["pid"]), 0)
-    except PermissionError:
-        return None
+        pid, _, _ = int(state["pid"]), str(state["host"]), int(state["port"])
+        if pid <= 0:  # kill(2): a whole group
+            return None
+        os.kill(pid, 0)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return dict(state)
+    # After a crash or a reboot the pid may be somebody else's by now: `stop` must not end that.
+    return None if is_dead(str(state.get("process", ""))) else dict(state)
 
 
 def ask_status(state: dict[str, Any]) -> dict[str, Any] | None:
@@ -71,7 +90,10 @@ def spawn(settings: Settings, *, log: Path | None) -> tuple[subprocess.Popen[byt
     settings.state_path.unlink(missing_ok=True)
     error_output: Any = None
     if log is not None:
-        error_output = os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+        try:
+            error_output = os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+        except OSError as error:
+            raise SetupError(f"the log {log} cannot be written ({error.strerror}): move it away, or make it writable") from error
     process = subprocess.Popen(
         PROXY_COMMAND,
         stdin=subprocess.PIPE,

@@ -19,7 +19,7 @@ from tollkeeper.gate.environment import client_environment
 from tollkeeper.gate.files import BUNDLE, ROOT_CERTIFICATE
 from tollkeeper.proxy.settings import Settings
 
-from .process import proxy_url, spawn
+from .process import made_home, proxy_url, spawn
 
 OWN_FAILURE, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 """Exit codes of a launcher, as ``env`` and ``docker run`` use them; every other code is the child's."""
@@ -50,8 +50,7 @@ def command(policy: str | None, project: str | None, quiet: bool, arguments: tup
 
 
 def _run(arguments: Sequence[str], policy: str, project: str, session: str, *, quiet: bool) -> int:
-    own = home()
-    own.make()
+    own = made_home()
     with tempfile.TemporaryDirectory(prefix="run-", dir=own.root) as folder:
         settings = Settings(
             port=0,
@@ -109,7 +108,10 @@ def _project(named: str | None) -> str:
     """The project's name: as said, else the folder of the git repository we are in, else empty."""
     if named is not None:
         return named
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:  # the folder was removed under our feet
+        return ""
     for folder in (here, *here.parents):
         if (folder / ".git").exists():
             return folder.name

@@ -3,18 +3,23 @@
 import click
 
 from tollkeeper.core.errors import GateError
-from tollkeeper.core.paths import home
 from tollkeeper.gate.access import new_credential
 from tollkeeper.proxy.settings import DEFAULT_PORT, Settings
 
-from .process import become, proxy_url, read_state, spawn
+from .process import become, made_home, proxy_url, read_state, spawn
 
 USE = 'eval "$(tollkeeper env)"'
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; beyond loopback needs --auth.")
-@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
 @click.option(
     "--policy", type=click.Path(exists=True, dir_okay=False), help="Policy document [default: policy.toml of the home]."
 )
@@ -23,8 +28,7 @@ USE = 'eval "$(tollkeeper env)"'
 @click.option("--drain-seconds", default=20.0, show_default=True, help="How long open streams may go on after a stop.")
 def command(host: str, port: int, policy: str | None, auth: bool, foreground: bool, drain_seconds: float) -> None:
     """Start the proxy. Point tools at it with `eval "$(tollkeeper env)"`, or use `tollkeeper run`."""
-    own = home()
-    own.make()
+    own = made_home()
     if (running := read_state()) is not None:
         raise GateError(f"already running on {proxy_url(running)} (pid {running['pid']}); `tollkeeper stop` ends it")
     settings = Settings(

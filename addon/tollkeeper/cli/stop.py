@@ -1,5 +1,6 @@
 """``tollkeeper stop``: ends the background proxy after a clean drain."""
 
+import contextlib
 import os
 import signal
 import time
@@ -20,12 +21,14 @@ def command(timeout_seconds: float) -> None:
         click.echo("tollkeeper: not running", err=True)
         return
     pid = int(state["pid"])
-    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # ended just now
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout_seconds
     while read_state() is not None:
         if time.monotonic() > deadline:
             raise GateError(
-                f"still draining after {timeout_seconds:.0f} s (pid {pid}); run `tollkeeper stop` again to go on waiting"
+                f"still draining after {timeout_seconds:.0f} s (pid {pid}); `tollkeeper stop` again goes on waiting, "
+                f"`kill -9 {pid}` ends it at once (open calls are then charged at what was held for them)"
             )
         time.sleep(POLL_SECONDS)
     click.echo("tollkeeper: stopped", err=True)

@@ -63,6 +63,17 @@ def fault(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
     return None
 
 
+def ascii_target(target: str) -> str:
+    """A request target with percent signs for its raw bytes (mitmproxy's surrogates): some clients send them, no URL may hold them.
+
+    RFC 3986 2.1: what comes out names the same resource.
+    """
+    if target.isascii():
+        return target
+    raw = target.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in raw)
+
+
 PLAN_TOKEN = b"bearer sk-ant-oat"
 SIGNATURE = b"aws4-"
 PLAN_HOSTS = frozenset({"chatgpt.com"})

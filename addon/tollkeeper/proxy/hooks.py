@@ -19,7 +19,7 @@ from tollkeeper.wire.refuse import Reply, refusal
 from tollkeeper.wire.routes import endpoint_for
 
 from .door import Door
-from .headers import client_of, fault, is_bound, strip
+from .headers import ascii_target, client_of, fault, is_bound, strip
 from .intercept import misdirected
 from .passage import Passage
 from .road import Road, decoded
@@ -93,9 +93,9 @@ class Hooks:
         if reason := misdirected(flow.client_conn.sni, request.host, request.headers.get_all("host")):
             flow.response = _error(421, reason)
             return
-        upgrade = request.headers.get("upgrade", "").lower() == "websocket"
+        upgrade = "websocket" in (token.strip() for token in request.headers.get("upgrade", "").lower().split(","))
         method = "WEBSOCKET" if upgrade else request.method
-        endpoint = endpoint_for(provider, request.host.lower(), method, request.path)
+        endpoint = endpoint_for(provider, request.host.lower(), method, ascii_target(request.path))
         flow.metadata[ENDPOINT] = endpoint
         # Identity saves decoding and lets a chunk be read as soon as it comes; a server may still compress.
         request.headers["accept-encoding"] = "identity"
@@ -124,13 +124,14 @@ class Hooks:
         except WireError as error:
             flow.response = _response(_refusal_for(endpoint, f"Tollkeeper cannot read this request: {error}"))
             return
+        path = ascii_target(flow.request.path)
         try:
             bound = is_bound(endpoint.host, flow.request.headers.fields)
             attribution = replace(
                 self.door.admitted.get(flow.client_conn.id, self.stages.attribution),
                 client=client_of(flow.request.headers.get("user-agent", "")),
             )
-            passage = await self.road.admit(endpoint, flow.request.path, body, self.stages.principal, attribution, bound=bound)
+            passage = await self.road.admit(endpoint, path, body, self.stages.principal, attribution, bound=bound)
         except LedgerError as error:
             flow.response = _response(_refusal_for(endpoint, f"Tollkeeper cannot record this call, so it is refused: {error}"))
             return
@@ -146,7 +147,7 @@ class Hooks:
             flow.request.raw_content = passage.outgoing
             if "transfer-encoding" not in flow.request.headers:
                 flow.request.headers["content-length"] = str(len(passage.outgoing))
-        if passage.path and passage.path != flow.request.path:
+        if passage.path and passage.path != path:
             flow.request.path = passage.path
 
     @guarded

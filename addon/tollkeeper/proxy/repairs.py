@@ -30,25 +30,33 @@ class _ChunkedReader:
     a piece, for framing that HTTP gives no meaning (RFC 9112 7.1).
     """
 
-    __slots__ = ("_end", "_inner")
+    __slots__ = ("_inner", "_next")
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
-        self._end: h11.EndOfMessage | None = None
+        self._next: h11.EndOfMessage | h11.ProtocolError | None = None
+        """What comes after the piece that was given last: the end, or the fault that stands behind it."""
 
     def __call__(self, buffer: Any) -> Any:
-        if self._end is not None:
-            end, self._end = self._end, None
-            return end
         pieces: list[bytes] = []
-        while (event := self._inner(buffer)) is not None:
-            if isinstance(event, h11.EndOfMessage):
-                if not pieces:
-                    return h11.EndOfMessage()
-                self._end = h11.EndOfMessage()
+        while self._next is None:
+            try:
+                event = self._inner(buffer)
+            except h11.ProtocolError as error:
+                self._next = error
                 break
-            pieces.append(event.data)
-        return h11.Data(data=b"".join(pieces)) if pieces else None
+            if event is None:
+                break
+            if isinstance(event, h11.EndOfMessage):
+                self._next = h11.EndOfMessage()
+            else:
+                pieces.append(event.data)
+        if pieces:
+            return h11.Data(data=b"".join(pieces))
+        if isinstance(self._next, h11.ProtocolError):
+            raise self._next
+        end, self._next = self._next, None
+        return end
 
     def read_eof(self) -> Any:
         return self._inner.read_eof()
@@ -68,6 +76,8 @@ def skip_informational(head: bytes) -> int:
 
 def json_error(status_code: int, message: str = "") -> bytes:
     """A complete HTTP answer for an error of the proxy itself, read by SDKs of either family."""
+    # mitmproxy quotes the request line, whose query may hold a key, and names an option of its own that is locked here.
+    message = message.partition(": b'")[0].partition(': b"')[0].partition(" Disable the ")[0]
     text = f"Tollkeeper could not reach the provider: {message}" if status_code == 502 else f"Tollkeeper: {message}"
     error = {"type": "api_error", "message": text, "code": None, "param": None}
     body = json.dumps({"type": "error", "error": error}).encode()

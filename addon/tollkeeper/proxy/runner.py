@@ -24,11 +24,13 @@ from tollkeeper.core.errors import GateError
 from tollkeeper.gate.access import check_listener
 from tollkeeper.gate.bundle import upstream_bundle, write_bundle
 from tollkeeper.gate.ca import Authority, ensure_ca
+from tollkeeper.ledger.process import this_process
 
 from . import handler, repairs, trim
 from .dispatch import SidecarMaster
 from .door import Door
 from .hooks import Hooks
+from .listener import check_free
 from .options import LOCKED, OptionsGuard, weakened
 from .resolve import VARIABLE, parse_pins
 from .settings import Settings
@@ -97,6 +99,7 @@ def describe(settings: Settings, stages: Stages, hooks: Hooks, master: SidecarMa
     return {
         "version": __version__,
         "pid": os.getpid(),
+        "process": this_process(),
         "host": address[0],
         "port": address[1],
         "started_at": hooks.started_at,
@@ -119,6 +122,13 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
+def remove_state(path: Path) -> None:
+    """Remove the state file, if it is this process's: a start that failed must not make the running proxy unfindable."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if json.loads(path.read_text())["pid"] == os.getpid():
+            path.unlink()
+
+
 class Announcer:
     """An addon: writes the state file once the proxy serves and calls ``ready``; removes the file at the end."""
 
@@ -137,12 +147,13 @@ class Announcer:
 
     def done(self) -> None:
         """The process ends."""
-        self.path.unlink(missing_ok=True)
+        remove_state(self.path)
 
 
 async def serve(settings: Settings) -> None:
     """Run until SIGTERM, SIGINT or the parent's end. Raises ``TollkeeperError`` when it cannot start."""
     check_listener(settings.host, authenticated=bool(settings.credentials))
+    check_free(settings.host, settings.port)
     stages = open_stages(
         settings.home,
         policy_path=Path(settings.policy) if settings.policy else None,
@@ -170,7 +181,7 @@ async def serve(settings: Settings) -> None:
     finally:
         if watch is not None:
             watch.cancel()
-        settings.state_path.unlink(missing_ok=True)
+        remove_state(settings.state_path)
         settings.upstream_path.unlink(missing_ok=True)
 
 
