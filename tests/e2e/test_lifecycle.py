@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.harness import ADDON, TOLLKEEPER, LedgerView, RunningProxy, free_port, proxy_environment, wait_for
+from e2e.harness import ADDON, TOLLKEEPER, LedgerView, RunningProxy, base_environment, free_port, proxy_environment, wait_for
 from e2e.prices import assert_entry_equals_bill
 from e2e.raw import SHAPES, Caller, read
 from e2e.sdk import CLIENTS
@@ -187,3 +187,22 @@ def test_a_second_start_in_the_same_home_is_refused_with_the_address(
     )
     assert again.returncode != 0
     assert str(proxy.port) in again.stderr
+
+
+@pytest.mark.parametrize(("verb", "code"), [(("run", "--", "true"), 125), (("start", "--port", "0"), 3)])
+def test_a_state_folder_that_cannot_be_used_is_said_in_one_line(verb: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file")
+    environment = {**base_environment(), "TOLLKEEPER_HOME": str(tmp_path / "home")}
+    done = subprocess.run([*TOLLKEEPER, *verb], env=environment, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == code
+    assert "choose another with TOLLKEEPER_HOME" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_call_whose_path_holds_raw_bytes_is_recorded_like_any_other(proxied: Caller, observing: RunningProxy) -> None:
+    before = len(observing.ledger.ended())
+    connection = proxied.connect("api.openai.com")
+    connection.sock.sendall(b"GET /v1/odd/\xff HTTP/1.1\r\nhost: api.openai.com\r\nconnection: close\r\n\r\n")
+    connection.sock.recv(4096)
+    connection.close()
+    assert observing.ledger.since(before)["usage_source"] == "unmetered"

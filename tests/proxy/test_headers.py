@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tollkeeper.proxy.headers import MAX_HEADER_BYTES, SECRET_HEADERS, client_of, fault, is_bound, strip
+from tollkeeper.proxy.headers import MAX_HEADER_BYTES, SECRET_HEADERS, ascii_target, client_of, fault, is_bound, strip
 
 
 def test_every_identity_header_is_removed_whatever_its_case() -> None:
@@ -64,3 +64,8 @@ def test_a_client_is_named_by_the_first_product_of_its_user_agent() -> None:
     assert client_of("claude-cli/2.1.330 (external, cli)") == "claude-cli/2.1.330"
     assert client_of("") == ""
     assert client_of("evil\x1b[2J") == ""
+
+
+def test_raw_bytes_in_a_target_become_percent_signs_and_all_else_stays() -> None:
+    assert ascii_target("/v1/chat/completions?a=%20b") == "/v1/chat/completions?a=%20b"
+    assert ascii_target(b"/v1/\xff\xc3\xa9".decode("utf-8", "surrogateescape")) == "/v1/%FF%C3%A9"

@@ -41,6 +41,13 @@ def test_an_unreachable_provider_is_reported_in_json_that_both_sdk_families_read
     assert "Connect call failed" in answer["error"]["message"]
 
 
+def test_an_error_answer_quotes_no_request_line_and_names_no_option_of_mitmproxy() -> None:
+    assert b"secret" not in json_error(400, "Bad HTTP request line: b'GET http://x/?key=secret HTTP/1.1'")
+    answer = json_error(400, "Received both. Disable the validate_inbound_headers option to skip this security check.")
+    assert b"Tollkeeper: Received both." in answer
+    assert b"validate_inbound_headers" not in answer
+
+
 def relay(wire: bytes, cuts: list[int]) -> tuple[bytes, int, bool]:
     """Read a chunked body that comes in pieces: its bytes, how many pieces were relayed, whether its end was seen."""
     reader, buffer = _ChunkedReader(ChunkedReader()), ReceiveBuffer()

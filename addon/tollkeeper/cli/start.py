@@ -18,7 +18,7 @@ USE = 'eval "$(tollkeeper env)"'
     type=click.IntRange(0, 65535),
     default=DEFAULT_PORT,
     show_default=True,
-    help="Port to listen on; 0 takes a free one.",
+    help="Port; 0 takes a free one.",
 )
 @click.option(
     "--policy", type=click.Path(exists=True, dir_okay=False), help="Policy document [default: policy.toml of the home]."
