@@ -206,3 +206,23 @@ def test_a_call_whose_path_holds_raw_bytes_is_recorded_like_any_other(proxied: C
     connection.sock.recv(4096)
     connection.close()
     assert observing.ledger.since(before)["usage_source"] == "unmetered"
+
+
+def test_run_says_when_its_proxy_is_gone_and_removes_what_a_killed_run_left(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = home / f"run-{dead.pid}-x"
+    left.mkdir(parents=True)
+    script = (
+        "import json, os, pathlib, signal, sys\n"
+        "(state,) = pathlib.Path(os.environ['TOLLKEEPER_HOME']).glob('run-*/proxy.json')\n"
+        "os.kill(json.loads(state.read_text())['pid'], signal.SIGKILL)\n"
+        "sys.exit(4)"
+    )
+    environment = {**base_environment(), "TOLLKEEPER_HOME": str(home)}
+    command = [*TOLLKEEPER, "run", "--", sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 4, done.stderr
+    assert not left.exists()
+    assert "the proxy broke down (exit code -9)" in done.stderr

@@ -79,7 +79,10 @@ def test_the_ledger_only_grows(written: Path, statement: str) -> None:
         (f"UPDATE entry SET hash = zeroblob(32) WHERE seq = {SEQ}", SEQ, "was changed"),
         (f"UPDATE entry SET prev = zeroblob(32) WHERE seq = {SEQ}", SEQ, "does not follow"),
         ("UPDATE price SET document = '{}'", None, "price"),
+        ("DELETE FROM price", 2, "which is missing"),
+        ("UPDATE price SET id = 'x'", 2, "which is missing"),
         ("UPDATE balance SET posted = posted - 1 WHERE bucket LIKE 'day%'", None, "posted 149, held 77; the entries say posted 150"),
+        ("DELETE FROM balance", None, "is missing; the entries say posted 150, held 77"),
         ("UPDATE hold SET amount = 1", None, "1 nano-dollars held, the entries say 77"),
         ("DELETE FROM hold", None, "None nano-dollars held, the entries say 77"),
         ("INSERT INTO line SELECT 99, position, provider, model, 1, 1, 1, 1, 1, 1, units, 1, 1, 1, cost_source, price_id,"

@@ -4,9 +4,11 @@ import base64
 import gzip
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -173,3 +175,26 @@ def test_no_record_raises(changes: dict[str, Any]) -> None:
     if isinstance(found, Exchange):
         assert read_exchange(found, "openai")[2].source in UsageSource
         assert isinstance(answered_at(found), int | None)
+
+
+def test_a_damaged_first_line_does_not_cost_the_rest_of_the_file() -> None:
+    first, second = read_all(b'cut off here", "status": 200}\n' + lines(record()))
+    assert isinstance(first, ArchiveError)
+    assert the(second).id == record()["id"]
+
+
+def test_a_har_entry_without_the_body_is_an_answer_cut_off() -> None:
+    entry = json.loads(json.dumps(ENTRY))
+    entry["response"]["content"] = {"size": 900, "mimeType": "text/event-stream"}
+    (item,) = read_all(har(entry))
+    _, _, reading = read_exchange(the(item), "openai")
+    assert (reading.source, reading.complete) == (UsageSource.PARTIAL, False)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.ZstdCompressor().compress])
+def test_bodies_whose_encoding_header_was_lost_are_told_by_their_first_bytes(pack: Any) -> None:
+    plain = the(read_all(lines(record()))[0])
+    packed = replace(plain, request_body=pack(plain.request_body), response_body=pack(CHAT_STREAM), chunk_lengths=())
+    assert packed.prompt == plain.prompt
+    _, _, reading = read_exchange(packed, "openai")
+    assert reading.source is UsageSource.REPORTED

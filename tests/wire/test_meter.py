@@ -256,3 +256,21 @@ def test_no_shape_of_answer_raises_or_gives_an_absurd_count(events: list[Any], e
 def test_no_bytes_raise(body: bytes, endpoint: Any, encoding: str, at: int) -> None:
     headers = {**SSE, "content-encoding": encoding}
     assert read(endpoint, body, headers, at=[at]) == read(endpoint, body, headers)
+
+
+def test_a_stream_that_fails_after_words_and_still_ends_is_partial() -> None:
+    """OpenRouter, for one, sends the error, a finish reason and ``[DONE]`` after what was already said."""
+    meter = Meter(CHAT, Ask(model="gpt-4o", streamed=True), 200, SSE)
+    failed = {
+        "error": {"type": "server_error", "message": "no"},
+        "choices": [{"index": 0, "delta": {}, "finish_reason": "error"}],
+    }
+    meter.feed(sse(chunk("Hello there"), failed, "[DONE]"))
+    reading = meter.close(cut=False)
+    assert (reading.source, reading.error, reading.visible_output) == (UsageSource.PARTIAL, "server_error", "Hello there")
+
+
+def test_a_stream_that_fails_at_once_is_charged_nothing() -> None:
+    meter = Meter(CHAT, Ask(model="gpt-4o", streamed=True), 200, SSE)
+    meter.feed(sse({"error": {"type": "server_error", "message": "no"}}, "[DONE]"))
+    assert meter.close(cut=False).source is UsageSource.NONE

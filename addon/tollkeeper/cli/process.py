@@ -87,7 +87,6 @@ def spawn(settings: Settings, *, log: Path | None) -> tuple[subprocess.Popen[byt
 
     Raises ``GateError`` when it ends or does not serve within 30 s, with what it said last.
     """
-    settings.state_path.unlink(missing_ok=True)
     error_output: Any = None
     if log is not None:
         try:

@@ -1,6 +1,7 @@
 """``tollkeeper run -- CMD…``: one command, metered, nothing else on the machine touched."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,7 +52,8 @@ def command(policy: str | None, project: str | None, quiet: bool, arguments: tup
 
 def _run(arguments: Sequence[str], policy: str, project: str, session: str, *, quiet: bool) -> int:
     own = made_home()
-    with tempfile.TemporaryDirectory(prefix="run-", dir=own.root) as folder:
+    _remove_left(own.root)
+    with tempfile.TemporaryDirectory(prefix=f"run-{os.getpid()}-", dir=own.root) as folder:
         settings = Settings(
             port=0,
             policy=policy,
@@ -76,6 +78,22 @@ def _run(arguments: Sequence[str], policy: str, project: str, session: str, *, q
             except subprocess.TimeoutExpired:
                 proxy.kill()
                 proxy.wait()
+            if proxy.returncode:
+                message = f"the proxy broke down (exit code {proxy.returncode}): calls may have failed, or count at what was held"
+                click.echo(f"tollkeeper: {message}; its log is {own.log}", err=True)
+
+
+def _remove_left(root: Path) -> None:
+    """Remove the folders of runs that were killed."""
+    for folder in root.glob("run-*-*"):
+        process = folder.name.split("-")[1]
+        if process.isdigit():
+            try:
+                os.kill(int(process), 0)
+            except ProcessLookupError:
+                shutil.rmtree(folder, ignore_errors=True)
+            except (OSError, OverflowError):
+                continue
 
 
 def _run_child(arguments: Sequence[str], environment: dict[str, str]) -> int:

@@ -117,6 +117,9 @@ def _check(connection: sqlite3.Connection, counts: dict[str, int], head: list[by
     orphans = connection.execute("SELECT count(*) FROM line WHERE entry_seq NOT IN (SELECT seq FROM entry)").fetchone()[0]
     if orphans:
         raise _BadRow(None, f"{orphans} lines belong to no entry")
+    missing = "SELECT entry_seq, price_id FROM line WHERE price_id IS NOT NULL AND price_id NOT IN (SELECT id FROM price) LIMIT 1"
+    for seq, price_id in connection.execute(missing):
+        raise _BadRow(seq, f"entry {seq} was priced by {price_id}, which is missing: it cannot be recomputed")
     for price_id, document in connection.execute("SELECT id, document FROM price"):
         counts["prices"] += 1
         if len(price_id) == 64 and hashlib.sha256(document.encode()).hexdigest() != price_id:
@@ -173,3 +176,10 @@ def _check_caches(connection: sqlite3.Connection, replay: Replay, counts: dict[s
                 None,
                 f"balance of {key} from {slot}: posted {posted}, held {held}; the entries say posted {wanted[0]}, held {wanted[1]}",
             )
+    present = "SELECT key, start_at FROM bucket WHERE length_us IS NULL AND (key, start_at) NOT IN (SELECT bucket, slot_start FROM balance)"
+    for key, slot in connection.execute(
+        present
+    ):  # slots of rolling windows are dropped when they are old: nothing tells those apart
+        posted, held = replay.balances.get((key, slot), (0, 0))
+        if posted or held:
+            raise _BadRow(None, f"balance of {key} from {slot} is missing; the entries say posted {posted}, held {held}")

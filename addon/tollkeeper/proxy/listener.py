@@ -1,8 +1,12 @@
-"""Can we listen where we are told to? Asked before anything is opened: mitmproxy's own words name options that we do not have."""
+"""May we serve here? Asked before anything is opened: mitmproxy's own words name options that we do not have."""
 
 import errno
+import fcntl
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from tollkeeper.core.errors import GateError
 
@@ -27,3 +31,20 @@ def check_free(host: str, port: int) -> None:
     except OSError as error:
         remedy = REMEDY.get(error.errno or 0, "choose another with --host and --port")
         raise GateError(f"cannot listen on {host}:{port} ({error.strerror}): {remedy}") from error
+
+
+@contextmanager
+def sole(state: Path) -> Iterator[None]:
+    """Be the only process that a state file tells of, until the block or the process ends.
+
+    Raises ``GateError`` when another is: of two that start at once, the second would hide the first from `tollkeeper stop`.
+    """
+    descriptor = os.open(state.with_name(f"{state.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise GateError(f"another proxy of {state.parent} runs or is just starting: see `tollkeeper status`") from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -30,7 +30,7 @@ from . import handler, repairs, trim
 from .dispatch import SidecarMaster
 from .door import Door
 from .hooks import Hooks
-from .listener import check_free
+from .listener import check_free, sole
 from .options import LOCKED, OptionsGuard, weakened
 from .resolve import VARIABLE, parse_pins
 from .settings import Settings
@@ -220,5 +220,6 @@ def configure_logging() -> None:
 def main(settings: Settings) -> None:
     """Run the proxy in this process, until it is told to stop."""
     configure_logging()
-    with contextlib.suppress(KeyboardInterrupt):
+    settings.home.make()
+    with contextlib.suppress(KeyboardInterrupt), sole(settings.state_path):
         asyncio.run(serve(settings))

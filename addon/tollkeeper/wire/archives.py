@@ -27,6 +27,7 @@ MAX_HAR_BYTES = 1024 * 1024 * 1024
 MAX_CHUNKS = 1_000_000
 _HAR_START = re.compile(rb'\s*\{\s*"log"\s*:')
 _LINES_START = re.compile(rb"\s*\{")
+_LINES_LATER = re.compile(rb'(?!\s*\[)[^\x00]*?\n[ \t]*\{[ \t]*"')
 _FLOW_START = re.compile(rb"\d{1,9}:")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _GZIP = b"\x1f\x8b"
@@ -51,7 +52,9 @@ def archive_kind(head: bytes) -> str | None:
         return "har"
     if _LINES_START.match(head):
         return "jsonl"
-    return "flows" if _FLOW_START.match(head) else None
+    if _FLOW_START.match(head):
+        return "flows"
+    return "jsonl" if _LINES_LATER.match(head) else None  # a damaged first line must not cost the rest of the file
 
 
 def read_archive(stream: IO[bytes], name: str) -> Iterator[Exchange | ArchiveError]:
@@ -212,7 +215,8 @@ def _of_entry(entry: Json, place: str) -> Exchange:
         status=status,
         response_headers=_headers(response.get("headers")),
         response_body=_base64(body, "content.text") if encoded else body.encode("utf-8", "surrogatepass"),
-        cut=bool(response.get("_error")),
+        # Recorders leave "text" out where they did not keep the body: nothing tells how much of an answer there was.
+        cut=bool(response.get("_error")) or not isinstance(content.get("text"), str),
         started_at=_moment(entry.get("startedDateTime")),
     )
 

@@ -53,7 +53,7 @@ class Exchange:
     def prompt(self) -> bytes:
         """The request body without its content-encoding, as far as it can be decoded."""
         try:
-            return decode_body(self.request_body, self.request_headers.get("content-encoding", ""))
+            return decode_body(self.request_body, _encoding(self.request_headers, self.request_body))
         except WireError:
             return b""
 
@@ -67,7 +67,8 @@ def read_exchange(exchange: Exchange, provider: str) -> tuple[Endpoint, Ask, Rea
         endpoint = replace(endpoint, metering=Metering.UNMETERED, dialect=None, operation="other", reason="not a known AI host")
     if not exchange.status and not exchange.response_body:
         return endpoint, ask, Reading(source=UsageSource.NONE, complete=False, flags=("no-answer",))
-    meter = Meter(endpoint, ask, exchange.status, exchange.response_headers)
+    encoding = _encoding(exchange.response_headers, exchange.response_body)
+    meter = Meter(endpoint, ask, exchange.status, {**exchange.response_headers, "content-encoding": encoding})
     start = 0
     for length in exchange.chunk_lengths:
         if length > 0:
@@ -81,6 +82,14 @@ def read_exchange(exchange: Exchange, provider: str) -> tuple[Endpoint, Ask, Rea
 def exchange_prompt(endpoint: Endpoint, exchange: Exchange) -> str:
     """The text that went in, for counting what nobody reported."""
     return prompt_text(endpoint, exchange.prompt)
+
+
+def _encoding(headers: Mapping[str, str], body: bytes) -> str:
+    """The content-encoding; where the recorder lost the header, what the first bytes say (RFC 1952 2.3.1, RFC 8878 3.1.1)."""
+    stated = headers.get("content-encoding", "")
+    if stated:
+        return stated
+    return "gzip" if body.startswith(b"\x1f\x8b\x08") else "zstd" if body.startswith(b"\x28\xb5\x2f\xfd") else ""
 
 
 def _asks(endpoint: Endpoint, ask: Ask) -> bool:

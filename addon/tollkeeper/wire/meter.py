@@ -250,7 +250,10 @@ class Meter:
             return UsageSource.PARTIAL
         if calls:
             return UsageSource.REPORTED
-        return UsageSource.NONE if notes.error else UsageSource.COUNTED
+        if not notes.error:
+            return UsageSource.COUNTED
+        # A stream that failed had begun: what it had said by then is charged, as when it breaks off without a word.
+        return UsageSource.NONE if self._framer is None else UsageSource.PARTIAL
 
     def _visible(self, reader: AnswerReader) -> tuple[str, float]:
         pieces: list[str] = []
