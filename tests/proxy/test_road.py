@@ -255,3 +255,18 @@ def test_a_closed_ledger_lets_the_call_go_when_the_policy_is_open_and_counts_it(
     assert passage.refusal is None
     assert "ledger-unavailable" in passage.notes
     assert road.stages.counters.ledger_errors == 1
+
+
+def test_a_call_that_a_fault_kept_from_being_read_still_stands_in_the_ledger(make_road: MakeRoad, tmp_path: Path) -> None:
+    road = make_road()
+
+    async def scenario() -> None:
+        passage = road.unread(CHAT, ADA, PROJECT)
+        road.listen(passage, 200, {"content-type": "application/json"})
+        hear(passage, [json.dumps(ANSWER).encode()])
+        await road.settle(passage, Outcome.OK, cut=False)
+
+    run(scenario())
+    (entry,) = entries(tmp_path / "ledger.db")
+    assert (entry["usage_source"], entry["subject"]) == ("unmetered", "ada")
+    assert "failed while checking" in entry["reason"]

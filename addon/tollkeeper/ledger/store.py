@@ -78,7 +78,7 @@ def check_quickly(connection: sqlite3.Connection, path: Path) -> None:
         return
     answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if answer != "ok":
-        raise LedgerDamaged(f"{path} is damaged: {answer}; keep a copy, then start with another ledger (--ledger FILE)")
+        raise LedgerDamaged(f"{path} is damaged: {answer}; keep a copy, then start with another TOLLKEEPER_HOME")
 
 
 def warn_of_version(path: Path) -> None:
@@ -97,7 +97,7 @@ def translate(error: Exception, path: Path | str) -> LedgerError:
         return error
     code = getattr(error, "sqlite_errorname", "") or ""
     if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return LedgerDamaged(f"{path} is damaged ({error}); keep a copy, then start with another ledger (--ledger FILE)")
+        return LedgerDamaged(f"{path} is damaged ({error}); keep a copy, then start with another TOLLKEEPER_HOME")
     if code.startswith("SQLITE_FULL"):
         return LedgerError(f"no room to write {path} (disk full); free some space: nothing recorded so far is lost")
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):

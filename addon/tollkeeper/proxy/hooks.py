@@ -50,10 +50,15 @@ class Hooks:
     def on_fault(self, hook: str, error: BaseException, flow: Any) -> None:
         """Open: the call goes on, counted and loud. Closed: it is refused while that is still possible, else cut."""
         note_fault(self.stages.counters, hook, error)
-        if self.stages.policy.on_fault != "closed" or not isinstance(flow, http.HTTPFlow):
+        if not isinstance(flow, http.HTTPFlow):
             return
-        if hook in {"requestheaders", "request"}:
-            endpoint: Endpoint | None = flow.metadata.get(ENDPOINT)
+        endpoint: Endpoint | None = flow.metadata.get(ENDPOINT)
+        if self.stages.policy.on_fault != "closed":
+            if hook == "request" and endpoint is not None and PASSAGE not in flow.metadata:
+                # It leaves unread, so it must at least stand in every report.
+                flow.metadata[PASSAGE] = self.road.unread(endpoint, self.stages.principal, self.stages.attribution)
+                self.inflight[flow.id] = flow
+        elif hook in {"requestheaders", "request"}:
             message = "Tollkeeper failed while checking this call and its policy is closed; see `tollkeeper status`."
             flow.response = _response(_refusal_for(endpoint, message))
         elif flow.killable:

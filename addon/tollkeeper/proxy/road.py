@@ -31,6 +31,7 @@ from .stages import Stages
 
 logger = logging.getLogger(__name__)
 
+FAULT = "tollkeeper failed while checking this call and its policy is open"
 LARGE_BODY_BYTES = 262_144
 """Bodies above this are parsed off the event loop: ``json.loads`` of 10 MB holds every stream for 25 ms."""
 
@@ -80,6 +81,14 @@ class Road:
             passage.outgoing = inject_usage_request(body if passage.outgoing is None else passage.outgoing)
             passage.injected = True
         return passage
+
+    def unread(self, endpoint: Endpoint, principal: Principal, attribution: Attribution) -> Passage:
+        """A call that leaves although a fault of ours kept it from being read: recorded as unmetered, with that reason."""
+        at = self.stages.clock()
+        blind = replace(endpoint, metering=Metering.UNMETERED, dialect=None, reason=FAULT)
+        call = Call(id=new_id(at), started_at=at, endpoint=blind, principal=principal, attribution=attribution)
+        self.stages.counters.unmetered += 1
+        return Passage(call=call, decision=replace(ALLOWED, reason=FAULT))
 
     async def _read_ask(self, endpoint: Endpoint, body: bytes) -> Ask:
         if len(body) > LARGE_BODY_BYTES:

@@ -66,7 +66,7 @@ def endpoint_for(provider: str, host: str, method: str, path: str) -> Endpoint:
 
 def clean_path(path: str) -> str:
     """A path as servers take it: without query, decoded once, dots resolved, without doubled or trailing slashes."""
-    bare = unquote(path.partition("?")[0].partition("#")[0])
+    bare = unquote(path.partition("?")[0].partition("#")[0]).encode("utf-8", "replace").decode()
     return "/" + posixpath.normpath("/" + bare.lstrip("/")).strip("/.")
 
 
