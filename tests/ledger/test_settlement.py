@@ -156,7 +156,7 @@ def test_a_refused_call_is_closed_by_its_refusal(ledger: Ledger, path: Path) -> 
     assert ledger.settle_now(Settlement(call=by_rule, decision=refused, outcome=Outcome.REFUSED, status=400)) is True
 
     assert rows(path, "SELECT kind, rule, reason FROM entry ORDER BY seq") == [
-        ("refuse", "", ""),
+        ("refuse", "budget.daily", ""),
         ("refuse", "no-opus", "not on this laptop"),
     ]
 
