@@ -150,17 +150,26 @@ class Ledger:
 
 
 def prepare(path: Path) -> sqlite3.Connection:
-    """A writing connection to a ledger that has the newest schema. Raises ``LedgerError``."""
-    connection = open_writer(path)
-    lock = FileLock(path)
+    """A writing connection to a ledger that has the newest schema. Raises ``LedgerError``.
+
+    The lock comes first: turning a new file into WAL mode needs it to itself, and SQLite's busy handler does not wait there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = FileLock(path)
+    except OSError as error:
+        raise translate(error, path) from error
+    connection: sqlite3.Connection | None = None
     try:
         lock.acquire()
         try:
+            connection = open_writer(path)
             schema.migrate(connection)
         finally:
             lock.release()
     except Exception as error:
-        connection.close()
+        if connection is not None:
+            connection.close()
         raise translate(error, path) from error
     finally:
         lock.close()
