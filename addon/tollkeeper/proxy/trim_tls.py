@@ -1,4 +1,4 @@
-"""A shortcut through mitmproxy's TLS layer: no 64 kB allocation and no exception per event, the same calls into OpenSSL.
+"""A shortcut through mitmproxy's TLS layer: no 64 kB allocations and no exception per event, the same calls into OpenSSL.
 
 pyOpenSSL allocates a fresh buffer for every read and raises ``WantReadError`` to say "nothing more"; a relayed event pays that four
 times. Here one buffer of the (single-threaded) event loop is read into, and OpenSSL's own return code is looked at.
@@ -12,7 +12,7 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers import tls
 from OpenSSL import SSL
 
-BUFFER_BYTES = 65_536
+BUFFER_BYTES = 262_144
 
 _lib: Any = getattr(SSL, "_lib", None)
 _ffi: Any = getattr(SSL, "_ffi", None)
