@@ -18,6 +18,7 @@ from tollkeeper.gate.bundle import write_bundle
 from tollkeeper.gate.ca import ensure_ca
 from tollkeeper.gate.health import State
 from tollkeeper.gate.hosts import HostTable
+from tollkeeper.ledger.process import this_process
 from tollkeeper.pricing.book import CatalogueInfo
 
 
@@ -30,6 +31,7 @@ def running(clean_environment: None) -> dict[str, Any]:
     write_bundle(own.ca / "bundle.pem", authority.root_certificate, {})
     state = {
         "pid": os.getpid(),
+        "process": this_process(),
         "host": "127.0.0.1",
         "port": 8877,
         "started_at": 1,
@@ -85,7 +87,9 @@ def test_without_a_proxy_the_command_says_how_to_start_one(clean_environment: No
 
 
 def test_a_state_file_of_a_dead_process_counts_as_no_proxy(running: dict[str, Any]) -> None:
-    home().state.write_text(json.dumps({**running, "pid": 2**22 + 1}))
+    home().state.write_text(
+        json.dumps({**running, "pid": 2**22 + 1, "process": this_process().replace(str(os.getpid()), str(2**22 + 1))})
+    )
     assert isinstance(run().exception, GateError)
 
 
