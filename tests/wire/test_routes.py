@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from tollkeeper.core.call import Metering
 from tollkeeper.wire.dialects import DIALECTS
-from tollkeeper.wire.route_table import BY_PROVIDER, COMMON
+from tollkeeper.wire.providers import PROVIDERS
+from tollkeeper.wire.providers.common import COMMON
 from tollkeeper.wire.routes import clean_path, endpoint_for
 from tollkeeper.wire.traits import OUTPUT_IS_REST, USAGE_ASKABLE, WRAPPED
 
@@ -138,12 +139,12 @@ def test_deviations_travel_with_the_endpoint() -> None:
 
 
 def test_every_row_names_a_dialect_that_exists_or_a_reason() -> None:
-    rows = [*COMMON, *(row for table in BY_PROVIDER.values() for row in table)]
+    rows = [*COMMON, *(row for provider in PROVIDERS.values() for row in provider.rows)]
     assert all(row.dialect in DIALECTS if row.metering is Metering.METERED else row.reason for row in rows)
 
 
 @given(
-    st.sampled_from([*BY_PROVIDER, "openai", "helicone", "x"]), st.sampled_from(["GET", "POST", "put", ""]), st.text(max_size=60)
+    st.sampled_from([*PROVIDERS, "openai", "helicone", "x"]), st.sampled_from(["GET", "POST", "put", ""]), st.text(max_size=60)
 )
 def test_no_path_raises(provider: str, method: str, path: str) -> None:
     endpoint = endpoint_for(provider, "host", method, path)

@@ -8,45 +8,19 @@ from urllib.parse import quote, unquote
 from tollkeeper.core.call import Endpoint, Metering
 
 from .counts import name
-from .route_table import (
-    BY_PROVIDER,
-    CHAT,
-    COMMON,
-    GATEWAY_PREFIX,
-    HELICONE_HOSTS,
-    UNKNOWN,
-    UPSTREAM_OF_SLUG,
-    Row,
-)
-from .traits import (
-    OLD_CAP,
-    OUTPUT_IS_REST,
-    REASONING_APART,
-    REASONING_OUTSIDE,
-    SUBSCRIPTION,
-    USAGE_ASKABLE,
-    USAGE_BY_HOST,
-    WRAPPED,
-)
+from .providers import PROVIDERS
+from .providers.common import COMMON
+from .providers.gateways import GATEWAY_PREFIX, HELICONE_HOSTS, UPSTREAM_OF_SLUG
+from .row import CHAT, UNKNOWN, Provider, Row
+from .traits import OLD_CAP, USAGE_ASKABLE
 
 MAX_PATH_CHARS = 8192
 _API_VERSION = re.compile(r"[?&]api-version=(\d{4}-\d{2}-\d{2})", re.IGNORECASE)
 _OLDEST_ASKABLE = "2024-09-01"
 """Azure takes ``stream_options`` from API version 2024-09-01-preview on (learn.microsoft.com, API lifecycle)."""
 
-_NEW_CAP = frozenset({"openai", "azure", "github-models", "groq", "openrouter", "cerebras", "copilot", "vercel"})
-_ALWAYS: dict[str, frozenset[str]] = {
-    "chatgpt": frozenset({SUBSCRIPTION}),
-    "copilot": frozenset({SUBSCRIPTION}),
-    "code-assist": frozenset({SUBSCRIPTION, WRAPPED}),
-}
-_IN_CHAT: dict[str, frozenset[str]] = {
-    "xai": frozenset({REASONING_OUTSIDE}),
-    "vercel": frozenset({REASONING_OUTSIDE}),
-    "perplexity": frozenset({REASONING_APART}),
-    "gemini": frozenset({OUTPUT_IS_REST}),
-    "vertex": frozenset({OUTPUT_IS_REST}),
-}
+_PLAIN = Provider(name="")
+"""A host that nothing more is known of."""
 
 
 @lru_cache(maxsize=4096)
@@ -81,7 +55,7 @@ def _upstream(provider: str, host: str, path: str) -> tuple[str, str]:
 
 
 def _find(provider: str, method: str, path: str) -> tuple[Row | None, str | None]:
-    for table in (BY_PROVIDER.get(provider, ()), COMMON):
+    for table in (PROVIDERS.get(provider, _PLAIN).rows, COMMON):
         for row in table:
             if row.methods != "*" and method not in row.methods.split():
                 continue
@@ -111,12 +85,13 @@ def _endpoint(provider: str, host: str, path: str, row: Row | None, raw_path: st
 def _traits(provider: str, row: Row, raw_path: str) -> frozenset[str]:
     if row.dialect is None:
         return frozenset()
-    traits = set(_ALWAYS.get(provider, ()))
+    known = PROVIDERS.get(provider, _PLAIN)
+    traits = set(known.traits)
     if row.dialect == CHAT and row.operation != "embeddings":
-        traits |= _IN_CHAT.get(provider, frozenset())
-        if usage := USAGE_BY_HOST.get(provider):
-            traits.add(usage)
-        if provider not in _NEW_CAP:
+        traits |= known.chat_traits
+        if known.usage:
+            traits.add(known.usage)
+        if not known.new_cap:
             traits.add(OLD_CAP)
         version = _API_VERSION.search(raw_path)
         if version and version[1] < _OLDEST_ASKABLE:

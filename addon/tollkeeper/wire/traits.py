@@ -1,4 +1,4 @@
-"""How a host's surface deviates from the dialect it speaks. Data: ``routes`` attaches the names, the dialects act on them."""
+"""How a host deviates from the dialect it speaks: ``providers`` hold the names, ``routes`` attaches them, the dialects act on them."""
 
 USAGE_UNASKED = "usage-unasked"
 """Streams carry usage although the request does not ask for it (docs/wire.md, "Asking for usage")."""
@@ -23,35 +23,3 @@ OLD_CAP = "old-cap"
 
 SUBSCRIPTION = "subscription"
 """A plan's traffic: tokens are visible, the marginal price is none."""
-
-USAGE_BY_HOST: dict[str, str] = {
-    # Seen in recorded streams without the flag, or documented (docs/wire.md).
-    "mistral": USAGE_UNASKED,
-    "openrouter": USAGE_UNASKED,
-    "deepseek": USAGE_UNASKED,
-    "zai": USAGE_UNASKED,
-    "perplexity": USAGE_UNASKED,
-    "cerebras": USAGE_UNASKED,
-    "copilot": USAGE_UNASKED,
-    "groq": USAGE_UNASKED,
-    "moonshot": USAGE_UNASKED,
-    "vercel": USAGE_UNASKED,
-    "writer": USAGE_UNASKED,
-    # Needed and known to be taken: documented, or recorded with a 200.
-    "openai": USAGE_ASKABLE,
-    "azure": USAGE_ASKABLE,
-    "github-models": USAGE_ASKABLE,
-    "xai": USAGE_ASKABLE,
-    "together": USAGE_ASKABLE,
-    "fireworks": USAGE_ASKABLE,
-    "venice": USAGE_ASKABLE,
-    "doubleword": USAGE_ASKABLE,
-    "nvidia": USAGE_ASKABLE,
-    "deepinfra": USAGE_ASKABLE,
-    "sambanova": USAGE_ASKABLE,
-    "alibaba": USAGE_ASKABLE,
-    "bedrock-mantle": USAGE_ASKABLE,
-    "gemini": USAGE_ASKABLE,
-    "ollama": USAGE_ASKABLE,
-    "local": USAGE_ASKABLE,
-}
