@@ -1,11 +1,12 @@
 """What a dialect is: pure functions over one request shape, and a small reader of one answer shape.
 
-A new provider of a known shape is a row of ``route_table``, a deviation a name in ``traits``; a new shape is one module in ``dialects``.
+A new provider of a known shape is a line in ``providers``, a deviation a name in ``traits``; a new shape is one module in ``dialects``.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import StrEnum
 from typing import Protocol
 
 from tollkeeper.core.call import Ask, Endpoint
@@ -14,6 +15,17 @@ from tollkeeper.core.usage import Usage
 from .counts import Json, counts_only, decimal, member, name
 
 MAX_RAW_OBJECTS = 8
+
+
+class Answers(StrEnum):
+    """How a dialect's answers are framed, where their bytes and content-type do not say."""
+
+    AUTO = "auto"
+    """SSE, a JSON array, one JSON object, or a binary framing by its content-type."""
+    LINES = "lines"
+    """One JSON object a line."""
+    OPAQUE = "opaque"
+    """Media: only its size is looked at, and the reader is given an empty object at the end."""
 
 
 @dataclass(slots=True)
@@ -89,6 +101,7 @@ class Dialect(Protocol):
     """One API shape."""
 
     name: str
+    answers: Answers
 
     def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
         """What a request asks; None or the default where it says nothing."""
@@ -99,8 +112,8 @@ class Dialect(Protocol):
     def cap_path(self, endpoint: Endpoint, body: Mapping[str, Json]) -> tuple[str, ...]:
         """Where this request's cap on output stands, or would."""
 
-    def reader(self, endpoint: Endpoint, ask: Ask) -> AnswerReader:
-        """A fresh reader."""
+    def reader(self, endpoint: Endpoint, ask: Ask, headers: Mapping[str, str]) -> AnswerReader:
+        """A fresh reader of one answer; ``headers`` are the answer's, with lower-case names."""
 
 
 def error_class(error: Json) -> str | None:

@@ -13,7 +13,7 @@ from tollkeeper.core.errors import WireError
 from tollkeeper.core.usage import Reading, Usage, UsageSource
 
 from .counts import Json, decimal
-from .dialect import AnswerReader, body_error
+from .dialect import AnswerReader, Answers, body_error
 from .dialects import DIALECTS
 from .framing.decoders import Decoder, decoder_for
 from .framing.json_array import JsonArrayReader
@@ -48,7 +48,8 @@ class Meter:
         self._status = status
         self._headers = headers
         dialect = DIALECTS.get(endpoint.dialect or "") if endpoint.metering is Metering.METERED else None
-        self._reader: AnswerReader | None = dialect.reader(endpoint, ask) if dialect and status < 400 else None
+        self._reader: AnswerReader | None = dialect.reader(endpoint, ask, headers) if dialect and status < 400 else None
+        self._answers = dialect.answers if dialect else Answers.AUTO
         self._flags: set[str] = set()
         self._framer: _Framer | None = None
         self._body: list[bytes] = []
@@ -115,14 +116,14 @@ class Meter:
         if not start:
             return False
         self._sniffed = True
-        if self._status >= 400 or self._reader is None:
+        if self._status >= 400 or self._reader is None or self._answers is Answers.OPAQUE:
             return True
         content_type = self._headers.get("content-type", "").lower()
         first = start[:1]
         if first == b"[":
             self._framer = JsonArrayReader()
         elif first == b"{":
-            lines = "ndjson" in content_type or "jsonl" in content_type or "json-seq" in content_type
+            lines = self._answers is Answers.LINES or any(word in content_type for word in ("ndjson", "jsonl", "json-seq"))
             self._framer = NdjsonReader() if lines else None
         elif first in {b"d", b"e", b"i", b"r", b":"}:
             self._framer = SseReader()
@@ -130,6 +131,8 @@ class Meter:
 
     def _gather(self, data: bytes) -> None:
         self._body_bytes += len(data)
+        if self._answers is Answers.OPAQUE and self._status < 400:
+            return
         if self._body_bytes > self._body_limit:
             self._give_up("answer-too-large")
         else:
@@ -170,6 +173,8 @@ class Meter:
                 self._element(element)
             if self._framer.skipped:
                 self._flags.add("event-too-large")
+        elif self._reader is not None and self._body_bytes and self._answers is Answers.OPAQUE:
+            self._reader.body({})
         elif self._reader is not None and self._body:
             self._whole_body(self._reader)
 

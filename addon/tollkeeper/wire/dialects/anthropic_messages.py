@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
 from tollkeeper.wire.counts import Json, count, has_count, member, name
-from tollkeeper.wire.dialect import AnswerReader, Notes
+from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.material import schema_text, texts, weigh
 from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED, positive
 from tollkeeper.wire.stated_cost import note_copilot_cost, note_stated_cost
@@ -26,6 +26,7 @@ class AnthropicMessages:
     """The dialect ``anthropic-messages``."""
 
     name = "anthropic-messages"
+    answers = Answers.AUTO
 
     def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
         """See ``Dialect``."""
@@ -58,7 +59,7 @@ class AnthropicMessages:
         """See ``Dialect``."""
         return ("max_tokens",)
 
-    def reader(self, endpoint: Endpoint, ask: Ask) -> AnswerReader:
+    def reader(self, endpoint: Endpoint, ask: Ask, headers: Mapping[str, str]) -> AnswerReader:
         """See ``Dialect``."""
         return MessagesReader(endpoint, ask)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
 from tollkeeper.wire.counts import Json, count, has_count, member, name
-from tollkeeper.wire.dialect import AnswerReader, Notes
+from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.material import schema_text, texts, weigh
 from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED, at_least_one, positive
 from tollkeeper.wire.traits import WRAPPED
@@ -21,6 +21,7 @@ class GeminiGenerate:
     """The dialect ``gemini-generate``."""
 
     name = "gemini-generate"
+    answers = Answers.AUTO
 
     def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
         """See ``Dialect``."""
@@ -59,7 +60,7 @@ class GeminiGenerate:
         inner = "max_output_tokens" if "max_output_tokens" in member(request, outer) else "maxOutputTokens"
         return (*(("request",) if WRAPPED in endpoint.traits else ()), outer, inner)
 
-    def reader(self, endpoint: Endpoint, ask: Ask) -> AnswerReader:
+    def reader(self, endpoint: Endpoint, ask: Ask, headers: Mapping[str, str]) -> AnswerReader:
         """See ``Dialect``."""
         return GenerateReader(endpoint, ask)
 

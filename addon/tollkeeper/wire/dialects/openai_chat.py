@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
 from tollkeeper.wire.counts import Json, member, name
-from tollkeeper.wire.dialect import AnswerReader, Notes
+from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage
 from tollkeeper.wire.material import schema_text, texts, weigh
 from tollkeeper.wire.reading_asks import at_least_one, positive
@@ -23,6 +23,7 @@ class OpenAIChat:
     """The dialect ``openai-chat``."""
 
     name = "openai-chat"
+    answers = Answers.AUTO
 
     def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
         """See ``Dialect``."""
@@ -64,7 +65,7 @@ class OpenAIChat:
         old = "max_tokens" in body or endpoint.operation != "chat" or OLD_CAP in endpoint.traits
         return ("max_tokens",) if old else ("max_completion_tokens",)
 
-    def reader(self, endpoint: Endpoint, ask: Ask) -> AnswerReader:
+    def reader(self, endpoint: Endpoint, ask: Ask, headers: Mapping[str, str]) -> AnswerReader:
         """See ``Dialect``."""
         return ChatReader(endpoint, ask)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
 from tollkeeper.wire.counts import Json, count, member, name
-from tollkeeper.wire.dialect import AnswerReader, Notes
+from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage
 from tollkeeper.wire.material import schema_text, texts, weigh
 from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED, positive
@@ -24,6 +24,7 @@ class OpenAIResponses:
     """The dialect ``openai-responses``."""
 
     name = "openai-responses"
+    answers = Answers.AUTO
 
     def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
         """See ``Dialect``."""
@@ -51,7 +52,7 @@ class OpenAIResponses:
         """See ``Dialect``."""
         return ("max_output_tokens",)
 
-    def reader(self, endpoint: Endpoint, ask: Ask) -> AnswerReader:
+    def reader(self, endpoint: Endpoint, ask: Ask, headers: Mapping[str, str]) -> AnswerReader:
         """See ``Dialect``."""
         return ResponsesReader(endpoint, ask)
 
