@@ -2,6 +2,9 @@
 
 import asyncio
 import multiprocessing
+import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -154,3 +157,52 @@ def test_processes_that_open_a_new_ledger_at_once_migrate_it_once(path: Path) ->
 
     assert answers == ["ok"] * 4
     assert rows(path, "SELECT count(*) FROM _sqlite_migrations") == [(1,)]
+
+
+def test_a_program_that_holds_the_file_stops_the_call_but_not_the_loop(path: Path, clock: FakeClock) -> None:
+    async def scenario() -> tuple[bool, bool]:
+        ledger = Ledger.open(path, clock)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            waiting = asyncio.create_task(ledger.admit(ask_for(make_call(), 10, day_limit(1000))))
+            for _ in range(50):
+                await asyncio.sleep(0.001)
+            stopped = not waiting.done()
+            other.execute("COMMIT")
+        try:
+            return stopped, (await waiting).chosen == 0
+        finally:
+            await ledger.close()
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 10)) == (True, True)
+
+
+def test_what_cannot_be_made_durable_is_not_acknowledged(path: Path, clock: FakeClock) -> None:
+    async def scenario() -> None:
+        ledger = Ledger.open(path, clock)
+        log = ledger._writer._log
+        good, log._descriptor = log._descriptor, os.open(os.devnull, os.O_RDONLY)  # which no system can sync
+        try:
+            with pytest.raises(LedgerError, match="Invalid argument"):
+                await ledger.admit(ask_for(make_call(), 10, day_limit(1000)))
+        finally:
+            os.close(log._descriptor)
+            log._descriptor = good
+            await ledger.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_the_log_stays_short_however_much_is_written(path: Path, clock: FakeClock) -> None:
+    async def scenario() -> int:
+        ledger = Ledger.open(path, clock)
+        for _ in range(400):
+            call = make_call()
+            await ledger.admit(ask_for(call, 10, day_limit(10**9)))
+            await ledger.settle(settled(call, 10))
+        size = path.with_name(path.name + "-wal").stat().st_size
+        await ledger.close()
+        return size
+
+    assert asyncio.run(scenario()) < 24 * 1024 * 1024
+    assert verify(path).is_sound

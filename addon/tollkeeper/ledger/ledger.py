@@ -18,6 +18,7 @@ from tollkeeper.core.errors import LedgerError
 from . import schema
 from .journal import Journal
 from .lock import FileLock
+from .pace import Pace
 from .recovery import Housekeeping, expire, settle_dead
 from .store import check_quickly, open_reader, open_writer, translate, warn_of_version
 from .windows import read_standing
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Ledger:
-    """One ledger file, one writing thread. Every method may be called from any thread, the ``async`` ones from any loop.
+    """One ledger file, one writer at a time. Every method may be called from any thread, the ``async`` ones from any loop.
 
     All raise ``LedgerError`` when the file cannot be read or written; nothing of the failed operation is then in it.
     """
@@ -37,6 +38,7 @@ class Ledger:
         self._journal = Journal(connection, clock)
         self._writer = Writer(path, connection, self._journal, Housekeeping())
         self._writer.orphaned = _void_orphan
+        self._pace = Pace()
         self._reader: sqlite3.Connection | None = None
         self._reading = threading.Lock()
         self._collected: dict[asyncio.AbstractEventLoop, list[Job]] = {}
@@ -133,16 +135,22 @@ class Ledger:
         future = loop.create_future()
         collected = self._collected.get(loop)
         if collected is None:
-            # Handed over in the loop's next round: what one round of a busy loop asks for becomes one commit.
+            # Done in the loop's next round, or a moment later in a crowd: what is asked for until then becomes one commit.
             collected = self._collected[loop] = []
-            loop.call_soon(self._hand_over, loop)
+            linger_s = self._pace.linger_s(loop.time(), self._journal.open_count)
+            if linger_s:
+                loop.call_later(linger_s, self._hand_over, loop)
+            else:
+                loop.call_soon(self._hand_over, loop)
         collected.append(Job(operation, future, loop))
         return await future
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
-        jobs = self._collected.pop(loop, ())
+        jobs = self._collected.pop(loop, [])
         try:
-            self._writer.put(*jobs)
+            if jobs:
+                self._pace.note(len(jobs), loop.time())
+                self._writer.do_now(jobs)
         except LedgerError as error:
             for job in jobs:
                 if not job.future.done():

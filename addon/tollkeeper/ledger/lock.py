@@ -36,6 +36,14 @@ class FileLock:
                 time.sleep(_POLL_S)
         _release(self._next)
 
+    def acquire_now(self) -> bool:
+        """Take the turn if nobody has it and nobody waits for it; False otherwise."""
+        if not _try(self._next):
+            return False
+        free = _try(self._main)
+        _release(self._next)
+        return free
+
     def release(self) -> None:
         """Give the turn away."""
         _release(self._main)

@@ -13,11 +13,13 @@ BUSY_TIMEOUT_MS = 10_000
 QUICK_CHECK_MAX_BYTES = 256 * 1024 * 1024
 """Larger ledgers are checked by ``tollkeeper ledger verify`` only: 256 MB take about a second."""
 
+# The log is synced by ``log.Log`` before anything is acknowledged, and moved into the database where nobody waits for it.
 _WRITER = f"""
 PRAGMA page_size=8192;
 PRAGMA busy_timeout={BUSY_TIMEOUT_MS};
 PRAGMA journal_mode=WAL;
-PRAGMA synchronous=FULL;
+PRAGMA synchronous=NORMAL;
+PRAGMA wal_autocheckpoint=0;
 PRAGMA fullfsync=1;
 PRAGMA foreign_keys=ON;
 PRAGMA recursive_triggers=ON;

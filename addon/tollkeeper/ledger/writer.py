@@ -1,4 +1,4 @@
-"""The one thread that writes: whatever waits is done in one transaction and one fsync (group commit)."""
+"""Who writes: whatever waits is done in one transaction (group commit), and answered when one fsync has made it durable."""
 
 import asyncio
 import contextlib
@@ -15,20 +15,22 @@ from tollkeeper.core.errors import LedgerError
 
 from .journal import Journal
 from .lock import FileLock
-from .pace import Pace
-from .store import translate
+from .log import Log
+from .store import BUSY_TIMEOUT_MS, translate
 
 MAX_BATCH = 256
 HOUSEKEEP_S = 15.0
 """How often the thread looks for expired holds, busy or not."""
 
+_POLL_S = 0.002
+
 type Operation = Callable[[Journal], Any]
 
 
 class Job:
-    """One operation and who waits for it: an asyncio future with its loop, or a thread's future."""
+    """One operation and who waits for it: an asyncio future with its loop, or a thread's future. ``done``: it is committed or failed."""
 
-    __slots__ = ("error", "future", "loop", "operation", "result")
+    __slots__ = ("done", "error", "future", "loop", "operation", "result")
 
     def __init__(
         self, operation: Operation, future: "asyncio.Future[Any] | Future[Any]", loop: asyncio.AbstractEventLoop | None
@@ -36,17 +38,28 @@ class Job:
         self.operation, self.future, self.loop = operation, future, loop
         self.result: Any = None
         self.error: LedgerError | None = None
+        self.done = False
 
 
 class Writer:
-    """Runs operations in order, in batches. ``orphaned`` is told of results nobody waits for any more."""
+    """Runs operations in order, in batches. ``orphaned`` is told of results nobody waits for any more.
+
+    A batch is executed by whoever comes first while the file is free: the event loop itself (``do_now``), else the thread. It is
+    committed without a sync, and answered only after the thread has synced the log: durable as with ``synchronous=FULL``, but the
+    loop hands the interpreter's lock over once a batch instead of at every step of every statement.
+    """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, journal: Journal, housekeep: Operation) -> None:
         self._path, self._connection, self._journal, self._housekeep = path, connection, journal, housekeep
+        # Waiting for other programs is done here, never inside SQLite: the event loop must not wait at all.
+        connection.execute("PRAGMA busy_timeout=0")
         self._lock = FileLock(path)
+        self._log = Log(path, connection)
+        self._turn = threading.Lock()
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._gate = threading.Lock()
         self._closed = False
+        self._waiting = 0
         self.orphaned: Callable[[Any], Operation | None] = lambda _: None
         self._thread = threading.Thread(target=self._run, name="tollkeeper-ledger", daemon=True)
 
@@ -60,7 +73,25 @@ class Writer:
             if self._closed:
                 raise LedgerError(f"ledger {self._path} is closed")
             for job in jobs:
+                self._waiting += not job.done
                 self._queue.put(job)
+
+    def do_now(self, jobs: list[Job]) -> None:
+        """Do a batch in this thread if the file is free and nothing is ahead of it, else leave it to the writing thread.
+
+        Either way it is answered from there. Raises ``LedgerError`` when the ledger is closed.
+        """
+        if not self._closed and not self._waiting and self._turn.acquire(blocking=False):
+            try:
+                if self._lock.acquire_now():
+                    try:
+                        if self._begin(wait_s=0.0):
+                            self._execute(jobs)
+                    finally:
+                        self._lock.release()
+            finally:
+                self._turn.release()
+        self.put(*jobs)
 
     def stop(self) -> None:
         """Do what is queued, then close the file. Safe to call twice."""
@@ -72,34 +103,66 @@ class Writer:
             self._thread.join()
 
     def run(self, jobs: list[Job]) -> None:
-        """Do a batch in this thread: together if all goes well, else each in its own savepoint, so that a bad one fails alone."""
-        try:
-            self._lock.acquire()
-        except LedgerError as error:
-            for job in jobs:
-                job.error = error
-            return
-        try:
+        """Do a batch in this thread when its turn comes, durably. Every job holds its result or its error then."""
+        with self._turn:
             try:
-                self._together(jobs)
-            except Exception as error:
-                self._undo()
-                if len(jobs) == 1:
-                    jobs[0].error = translate(error, self._path)
-                else:
-                    self._one_by_one(jobs)
-        finally:
-            self._lock.release()
+                self._lock.acquire()
+            except LedgerError as error:
+                for job in jobs:
+                    job.error, job.done = error, True
+                return
+            try:
+                self._begin(wait_s=BUSY_TIMEOUT_MS / 1000)
+                self._execute(jobs)
+            finally:
+                self._lock.release()
+        self._sync(jobs)
+
+    def _sync(self, jobs: list[Job]) -> None:
+        try:
+            self._log.sync()
+        except OSError as error:
+            failure = translate(error, self._path)
+            for job in jobs:
+                job.error = job.error or failure
+
+    def _begin(self, wait_s: float) -> bool:
+        """Begin a transaction; False when another program still writes after ``wait_s``, or nothing can be begun."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                busy = (getattr(error, "sqlite_errorname", None) or "").startswith("SQLITE_BUSY")
+                if not busy or time.monotonic() >= deadline:
+                    return False
+                time.sleep(_POLL_S)
+            else:
+                return True
+
+    def _execute(self, jobs: list[Job]) -> None:
+        """Together if all goes well, else each in its own savepoint, so that a bad one fails alone. Ends the transaction."""
+        try:
+            self._together(jobs)
+        except Exception as error:
+            self._undo()
+            if len(jobs) == 1:
+                jobs[0].error = translate(error, self._path)
+            else:
+                self._one_by_one(jobs)
+        for job in jobs:
+            job.done = True
+        self._log.commits += 1
 
     def _together(self, jobs: list[Job]) -> None:
-        execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
-        journal = self._journal
+        connection, journal = self._connection, self._journal
+        if not connection.in_transaction:  # it could not be begun: the same statement says why
+            connection.execute("BEGIN IMMEDIATE")
         journal.refresh()
         for job in jobs:
             job.result = job.operation(journal)
         journal.flush()
-        execute("COMMIT")
+        connection.execute("COMMIT")
 
     def _one_by_one(self, jobs: list[Job]) -> None:
         execute, journal = self._connection.execute, self._journal
@@ -132,7 +195,7 @@ class Writer:
         self._journal.forget()
 
     def _run(self) -> None:
-        queue, pace = self._queue, Pace()
+        queue = self._queue
         open_for_more = True
         due = time.monotonic() + HOUSEKEEP_S
         while open_for_more:
@@ -144,8 +207,6 @@ class Writer:
                 first = queue.get(timeout=left_s)
             except Empty:
                 continue
-            if first is not None and (linger_s := pace.linger_s(time.monotonic(), self._journal.open_count)):
-                time.sleep(linger_s)
             jobs: list[Job] = []
             job = first
             while job is not None:
@@ -158,10 +219,35 @@ class Writer:
                     break
             open_for_more = job is not None
             if jobs:
-                self.run(jobs)
-                self._answer(jobs)
-                pace.note(len(jobs), time.monotonic())
+                self._finish(jobs)
         self._close()
+
+    def _finish(self, jobs: list[Job]) -> None:
+        """Do what is not done yet, make all of it durable, and answer."""
+        done = [job for job in jobs if job.done]
+        undone = [job for job in jobs if not job.done]
+        if undone:
+            self.run(undone)
+            with self._gate:
+                self._waiting -= len(undone)
+        if done:
+            self._sync(done)
+        self._answer(jobs)
+        if self._log.is_long:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Move the log into the database here, where nobody waits for it: the loop hands its batches over meanwhile."""
+        with self._turn:
+            try:
+                self._lock.acquire()
+            except LedgerError:
+                return
+            try:
+                with contextlib.suppress(sqlite3.Error):
+                    self._log.checkpoint()
+            finally:
+                self._lock.release()
 
     def _answer(self, jobs: list[Job]) -> None:
         """Wake everyone: one call into each event loop for the whole batch."""
@@ -201,6 +287,7 @@ class Writer:
         with contextlib.suppress(LedgerError):
             self._lock.acquire()
             locked = True
+        self._log.close()
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         if locked:
