@@ -5,16 +5,49 @@ Reference: ai.google.dev/api/generate-content#UsageMetadata. Field names come in
 
 from collections.abc import Iterator, Mapping
 
-from tollkeeper.core.call import Ask, Endpoint
+from tollkeeper.core.call import EMPTY_TERMS, Ask, Endpoint
 from tollkeeper.core.usage import Usage
 from tollkeeper.wire.counts import Json, count, has_count, member, name
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.material import schema_text, texts, weigh
-from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED, at_least_one, positive
+from tollkeeper.wire.reading_asks import at_least_one, positive
 from tollkeeper.wire.traits import WRAPPED
 
-_COUNTS = ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount", "totalTokenCount")
-_KINDS = {"AUDIO": "audio", "IMAGE": "image", "VIDEO": "video"}
+from .gemini_counts import (
+    ENTERPRISE,
+    MAPS,
+    RETRIEVAL,
+    SEARCH,
+    TIER_HEADER,
+    bills_queries,
+    disjoint,
+    note_tier,
+    tier,
+    tool_fees,
+)
+
+_FIGURES = {
+    "prompt": "promptTokenCount",
+    "cached": "cachedContentTokenCount",
+    "tool_use": "toolUsePromptTokenCount",
+    "thoughts": "thoughtsTokenCount",
+    "answer": "candidatesTokenCount",
+}
+_DETAILS = {
+    "prompt": "promptTokensDetails",
+    "cached": "cacheTokensDetails",
+    "tool_use": "toolUsePromptTokensDetails",
+    "answer": "candidatesTokensDetails",
+}
+_COUNTS = (*(key for side, key in _FIGURES.items() if side != "cached"), "totalTokenCount")
+_MAX_CHUNKS = 1000
+_FILTERED = frozenset(
+    {
+        "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR", "IMAGE_SAFETY",
+        "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
+    }
+)  # fmt: skip
+"""Finish reasons by which a filter ended the answer (ai.google.dev/api/generate-content#FinishReason)."""
 
 
 class GeminiGenerate:
@@ -34,6 +67,7 @@ class GeminiGenerate:
         schemas = schema_text(request.get("tools")) + schema_text(
             config.get("responseSchema") or config.get("responseJsonSchema")
         )
+        fees = tool_fees(request.get("tools"), endpoint.model_in_path or model or "")
         return Ask(
             model=model.removeprefix("models/") if model else endpoint.model_in_path,
             streamed="stream" in endpoint.operation or endpoint.path.endswith(":streamGenerateContent"),
@@ -43,8 +77,9 @@ class GeminiGenerate:
             and not (request.get("cachedContent") or request.get("cached_content")),
             input_bytes=material.text_bytes + len(schemas.encode("utf-8", "replace")),
             media_parts=material.media_parts,
-            service_tier=name(request.get("serviceTier")) or name(request.get("service_tier")),
-            server_tools=_server_tools(request.get("tools"), endpoint.model_in_path or model or ""),
+            service_tier=tier(request.get("serviceTier")) or tier(request.get("service_tier")),
+            server_tools=fees.pop(SEARCH, 0),
+            units=fees,
         )
 
     def prompt(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Iterator[str]:
@@ -62,19 +97,22 @@ class GeminiGenerate:
 
     def reader(self, endpoint: Endpoint, ask: Ask, headers: Mapping[str, str]) -> AnswerReader:
         """See ``Dialect``."""
-        return GenerateReader(endpoint, ask)
+        return GenerateReader(endpoint, ask, headers)
 
 
 class GenerateReader:
     """Reads one answer: the last usage with counts wins; counters may fall between built-in tool rounds."""
 
-    def __init__(self, endpoint: Endpoint, ask: Ask) -> None:
+    def __init__(self, endpoint: Endpoint, ask: Ask, headers: Mapping[str, str] = EMPTY_TERMS) -> None:
         self.notes = Notes()
+        note_tier(self.notes, headers.get(TIER_HEADER))
         self._wrapped = WRAPPED in endpoint.traits
         self._ask = ask
         self._model = endpoint.model_in_path
         self._usage: Mapping[str, Json] | None = None
         self._queries: frozenset[str] = frozenset()
+        self._from_maps = False
+        self._from_own_data = False
         self._finished = False
 
     def wants(self, data: bytes) -> bool:
@@ -99,10 +137,14 @@ class GenerateReader:
         candidates = payload.get("candidates")
         for candidate in candidates if isinstance(candidates, list) else ():
             if isinstance(candidate, dict):
-                self._finished = self._finished or bool(candidate.get("finishReason"))
-                self._note_searches(member(candidate, "groundingMetadata").get("webSearchQueries"))
-        if member(payload, "promptFeedback").get("blockReason"):
+                reason = candidate.get("finishReason")
+                self._finished = self._finished or bool(reason)
+                if isinstance(reason, str) and reason in _FILTERED:
+                    notes.refused(reason)
+                self._note_grounding(member(candidate, "groundingMetadata"))
+        if blocked := member(payload, "promptFeedback").get("blockReason"):
             self._finished = True
+            notes.refused(blocked)
         self._take(payload.get("usageMetadata"))
         notes.ended = self._finished
         notes.final = self._finished and self._usage is not None
@@ -111,57 +153,47 @@ class GenerateReader:
         if not isinstance(usage, dict):
             return
         self.notes.term("traffic_type", usage.get("trafficType"))
-        self.notes.term("service_tier", usage.get("serviceTier"))
+        note_tier(self.notes, usage.get("serviceTier"))
         if any(has_count(usage, key) for key in _COUNTS):  # early chunks of Vertex hold a trafficType and nothing else
             self._usage = usage
             self.notes.keep_raw(usage)
 
-    def _note_searches(self, queries: Json) -> None:
-        if isinstance(queries, list) and queries:
-            self._queries |= {query for query in queries[:100] if isinstance(query, str) and query}
+    def _note_grounding(self, grounding: Mapping[str, Json]) -> None:
+        for key in ("webSearchQueries", "imageSearchQueries"):
+            queries = grounding.get(key)
+            if isinstance(queries, list) and queries:
+                self._queries |= {query for query in queries[:100] if isinstance(query, str) and query}
+        chunks = grounding.get("groundingChunks")
+        maps = any(isinstance(one, dict) and "maps" in one for one in (chunks[:_MAX_CHUNKS] if isinstance(chunks, list) else ()))
+        self._from_maps = self._from_maps or maps or bool(grounding.get("googleMapsWidgetContextToken"))
+        self._from_own_data = self._from_own_data or bool(grounding.get("retrievalQueries"))
 
     def calls(self) -> tuple[Usage, ...]:
         """See ``AnswerReader``. Thoughts and tool prompts stand beside the other counts; the cache stands inside the prompt."""
         usage, flags = self._usage, self.notes.flags
         if usage is None:
             return ()
-        prompt = count(usage.get("promptTokenCount"), flags)
-        cached = count(usage.get("cachedContentTokenCount"), flags)
-        tool_use = count(usage.get("toolUsePromptTokenCount"), flags)
-        thoughts = count(usage.get("thoughtsTokenCount"), flags)
-        answer = count(usage.get("candidatesTokenCount"), flags)
-        if cached > prompt:
-            flags.add("cached-over-prompt")
+        figures = {side: count(usage.get(key), flags) for side, key in _FIGURES.items()}
         total = count(usage.get("totalTokenCount"), flags)
-        if total and total != prompt + answer + thoughts + tool_use:
+        if total and total != sum(figures.values()) - figures["cached"]:
             flags.add("total-differs")
         model = self.notes.model or self._model or self._ask.model
-        return (
-            Usage(
-                model=model,
-                input_tokens=max(0, prompt - cached) + tool_use,
-                cache_read_tokens=cached,
-                output_tokens=answer + thoughts,
-                reasoning_tokens=thoughts,
-                units=self._units(usage, model or ""),
-            ),
-        )
+        details = {side: usage.get(key) for side, key in _DETAILS.items()}
+        return (disjoint(figures, details, model, self._fees(model or ""), flags),)
 
-    def _units(self, usage: Mapping[str, Json], model: str) -> dict[str, int]:
-        flags = self.notes.flags
-        prompt = _by_kind(usage.get("promptTokensDetails"), flags)
-        tool_use = _by_kind(usage.get("toolUsePromptTokensDetails"), flags)
-        cached = _by_kind(usage.get("cacheTokensDetails"), flags)
-        answer = _by_kind(usage.get("candidatesTokensDetails"), flags)
-        units: dict[str, int] = {}
-        for kind in _KINDS.values():
-            units[f"{kind}_input_tokens"] = max(0, prompt.get(kind, 0) - cached.get(kind, 0)) + tool_use.get(kind, 0)
-            units[f"{kind}_cache_read_tokens"] = cached.get(kind, 0)
-            units[f"{kind}_output_tokens"] = answer.get(kind, 0)
-        if self._queries:
-            # Gemini 3 bills each query, older ones each grounded prompt (ai.google.dev/gemini-api/docs/google-search).
-            units["web_search_requests"] = len(self._queries) if _bills_queries(model) else 1
-        return {unit: found for unit, found in units.items() if found}
+    def _fees(self, model: str) -> dict[str, int]:
+        """Gemini 3 bills each query, older ones each grounded prompt (ai.google.dev/gemini-api/docs/google-search)."""
+        asked = self._ask.units
+        queries = len(self._queries) if bills_queries(model) else min(len(self._queries), 1)
+        only_maps = MAPS in asked and not self._ask.server_tools and ENTERPRISE not in asked
+        if self._from_maps and only_maps:
+            return {MAPS: max(1, queries)}
+        fees = {ENTERPRISE if ENTERPRISE in asked else SEARCH: queries}
+        if self._from_maps:
+            fees[MAPS] = 1
+        if self._from_own_data and RETRIEVAL in asked:
+            fees[RETRIEVAL] = 1
+        return fees
 
     def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
         """See ``AnswerReader``."""
@@ -176,20 +208,6 @@ class GenerateReader:
                     yield from texts((part.get("text"), part.get("functionCall"), code))
 
 
-def _bills_queries(model: str) -> bool:
-    generation = model.removeprefix("models/").removeprefix("gemini-")[:1]
-    return generation.isdigit() and int(generation) >= 3
-
-
-def _by_kind(details: Json, flags: set[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for item in details[:16] if isinstance(details, list) else ():
-        kind = _KINDS.get(str(item.get("modality")).upper()) if isinstance(item, dict) else None
-        if kind:
-            counts[kind] = counts.get(kind, 0) + count(item.get("tokenCount"), flags)
-    return counts
-
-
 def _request(endpoint: Endpoint, body: Mapping[str, Json]) -> Mapping[str, Json]:
     return member(body, "request") if WRAPPED in endpoint.traits else body
 
@@ -200,11 +218,3 @@ def _either(body: Mapping[str, Json], camel: str, snake: str) -> Mapping[str, Js
 
 def _inputs(request: Mapping[str, Json]) -> tuple[Json, ...]:
     return (request.get("contents"), request.get("systemInstruction"), request.get("system_instruction"))
-
-
-def _server_tools(tools: Json, model: str) -> int:
-    search = ("googleSearch", "google_search", "googleSearchRetrieval", "google_search_retrieval")
-    asked = any(
-        isinstance(tool, dict) and any(key in tool for key in search) for tool in (tools if isinstance(tools, list) else ())
-    )
-    return (SEARCHES_UNBOUNDED if _bills_queries(model) else 1) if asked else 0
