@@ -12,6 +12,8 @@ from .bill import Billed, Bills, SeenRequest
 from .delivery import Piece, plan
 from .routes import answer
 from .script import DEFAULT, Cut, Script, read_script
+from .sessions import Session, is_session
+from .socket import Socket
 
 MAX_BODY_BYTES = 64 * 2**20
 READ_BYTES = 2**18
@@ -75,6 +77,9 @@ class Connection:
             await asyncio.sleep(script.first_delay_ms / 1000)
         if script.cut is Cut.BEFORE_HEADERS:
             return False
+        if is_session(path) and seen.headers.get("upgrade", "").lower() == "websocket" and script.status < 400:
+            await self._converse(seen, path, query, script)
+            return False
         question = Question(
             host=seen.host,
             method=seen.method,
@@ -86,6 +91,15 @@ class Connection:
             id=self._next_id(),
         )
         return await self._deliver(answer(question), script)
+
+    async def _converse(self, seen: SeenRequest, path: str, query: str, script: Script) -> None:
+        """The rest of the connection is a WebSocket."""
+        socket = Socket(self._reader, self._writer, seen.headers)
+        socket.feed(self._wire.trailing_data[0])
+        question = Question(
+            host=seen.host, method="GET", path=path, query=query, document={}, body=b"", script=script, id=self._next_id()
+        )
+        await Session(socket, question, self._bills, self._next_id).run()
 
     async def _deliver(self, reply: Answer, script: Script) -> bool:
         pieces, whole = plan(reply, script)
