@@ -199,9 +199,20 @@ def test_what_cannot_be_read_is_flagged_not_silently_zero(book: PriceBook, make_
 def test_a_plans_traffic_is_priced_and_marked_notional(book: PriceBook, make_call: MakeCall, make_reading: MakeReading) -> None:
     call = make_call("chatgpt", "gpt-5")
     plan = replace(call, endpoint=replace(call.endpoint, traits=frozenset({SUBSCRIPTION})))
+    whole = 1_000 * 1_250 + 100 * 10_000
     line = book.bill(plan, make_reading(SMALL)).lines[0]
-    assert line.cost_nanousd == 1_000 * 1_250 + 100 * 10_000
-    assert line.flags == ("notional",)
+    assert (line.list_cost_nanousd, line.cost_nanousd, line.exposure_nanousd, line.flags) == (whole, 0, 0, ("notional",))
+    by_credential = book.bill(replace(call, plan="claude"), make_reading(SMALL))
+    assert (by_credential.list_cost_nanousd, by_credential.cost_nanousd, by_credential.exposure_nanousd) == (whole, 0, 0)
+    counted = book.bill(replace(plan, plan_counts=True), make_reading(SMALL))
+    assert (counted.cost_nanousd, counted.exposure_nanousd) == (0, whole)
+
+
+def test_what_a_plan_states_of_itself_is_its_list_cost(book: PriceBook, make_call: MakeCall, make_reading: MakeReading) -> None:
+    """GitHub states AI credits: what is taken off the plan, not what is owed."""
+    call = replace(make_call("copilot", "gpt-5"), plan="copilot")
+    bill = book.bill(call, replace(make_reading(SMALL), provider_cost_usd=Decimal("0.01")))
+    assert (bill.list_cost_nanousd, bill.cost_nanousd, bill.exposure_nanousd) == (10_000_000, 0, 0)
 
 
 @given(

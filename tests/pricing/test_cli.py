@@ -62,7 +62,7 @@ def test_the_users_own_overlay_is_in_force() -> None:
 
 def test_check_says_what_a_good_overlay_holds_and_where_a_bad_one_is_wrong(tmp_path: Path) -> None:
     good = run("check", str(data("pricing") / "overrides.example.toml"))
-    assert good.stdout.endswith("fine (2 price, 1 gap, 1 discount, 1 multiplier, 1 alias, 1 free)\n")
+    assert good.stdout.endswith("fine (8 price, 1 gap, 1 discount, 1 multiplier, 1 alias, 1 free)\n")
     assert json.loads(run("check", str(data("pricing") / "gaps.toml"), "--json").stdout)["ok"] is True
     bad = tmp_path / "prices.toml"
     bad.write_text("schema = 1\n[[discuont]]\n")

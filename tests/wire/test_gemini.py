@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from tollkeeper.core.usage import Reading, Usage, UsageSource
+from tollkeeper.wire.request import read_ask
 from tollkeeper.wire.routes import endpoint_for
 from wire.samples import GEMINI_ARRAY, GEMINI_CHUNKS, GEMINI_STREAM, GENERATE, JSON, gemini, read, sse
 
@@ -85,3 +86,51 @@ def test_an_error_as_the_last_element_is_named() -> None:
     stream = json.dumps([GEMINI_CHUNKS[0], {"error": {"code": 503, "message": "secret", "status": "UNAVAILABLE"}}]).encode()
     reading = read(GENERATE, stream, JSON)
     assert (reading.error, reading.source) == ("UNAVAILABLE", UsageSource.PARTIAL)
+
+
+def asked(tools: list[dict[str, Any]], grounding: dict[str, Any], model: str = "gemini-3-pro") -> dict[str, int]:
+    """The units of an answer with this grounding, to a request with these tools."""
+    ask = read_ask(GENERATE, json.dumps({"contents": [], "tools": tools}).encode())
+    answer = {
+        "candidates": [{"finishReason": "STOP", "groundingMetadata": grounding}],
+        "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1},
+        "modelVersion": model,
+    }
+    return dict(read(GENERATE, json.dumps(answer).encode(), JSON, ask=ask).calls[0].units)
+
+
+def test_each_kind_of_grounding_is_billed_under_its_own_name() -> None:
+    queries, places = {"webSearchQueries": ["a", "b"]}, {"groundingChunks": [{"maps": {"title": "t"}}]}
+    assert asked([{"googleSearch": {}}], queries) == {"web_search_requests": 2}
+    assert asked([{"enterpriseWebSearch": {}}], queries) == {"enterprise_search_requests": 2}
+    assert asked([{"googleMaps": {}}], {**queries, **places}) == {"maps_search_requests": 2}
+    assert asked([{"google_maps": {}}], places, "gemini-2.5-pro") == {"maps_search_requests": 1}
+    both = [{"googleSearch": {}}, {"googleMaps": {}}]
+    assert asked(both, {**queries, **places}) == {"web_search_requests": 2, "maps_search_requests": 1}
+    own = [{"retrieval": {"vertexAiSearch": {}}}]
+    assert asked(own, {"retrievalQueries": ["q"]}) == {"retrieval_requests": 1}
+    assert asked([{"googleSearch": {}}], {"imageSearchQueries": ["x"]}) == {"web_search_requests": 1}
+    assert asked([{"urlContext": {}}, {"codeExecution": {}}, {"fileSearch": {}}], {}) == {}
+
+
+def test_a_request_with_billed_tools_says_how_much_of_them_it_may_use() -> None:
+    ask = read_ask(GENERATE, b'{"contents":[],"tools":[{"googleSearch":{}},{"googleMaps":{}},{"retrieval":{}}]}')
+    assert (ask.server_tools, dict(ask.units)) == (1, {"maps_search_requests": 1, "retrieval_requests": 1})
+
+
+def test_the_tier_that_served_is_told_by_a_header_when_priority_was_downgraded() -> None:
+    headers = {**JSON, "x-gemini-service-tier": "standard"}
+    ask = read_ask(GENERATE, b'{"contents":[],"serviceTier":"SERVICE_TIER_PRIORITY"}')
+    assert ask.service_tier == "priority"
+    usage = {"promptTokenCount": 1, "candidatesTokenCount": 1}
+    reading = read(GENERATE, json.dumps(gemini("x", usage, "STOP")).encode(), headers, ask=ask)
+    assert reading.terms == {"service_tier": "standard"}
+
+
+def test_speech_is_audio_output_and_pictures_are_image_output() -> None:
+    usage = {
+        "promptTokenCount": 9,
+        "candidatesTokenCount": 250,
+        "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 250}],
+    }
+    assert body(usage).calls[0].units == {"audio_output_tokens": 250}

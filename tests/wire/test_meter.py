@@ -37,7 +37,7 @@ from wire.samples import (
 )
 
 FREE = endpoint_for("anthropic", "h", "POST", "/v1/messages/count_tokens")
-BLIND = endpoint_for("openai", "h", "POST", "/v1/images/generations")
+BLIND = endpoint_for("openai", "h", "POST", "/v1/fine_tuning/jobs")
 
 
 @pytest.mark.parametrize("index", range(len(STREAMS)))

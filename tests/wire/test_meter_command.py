@@ -30,7 +30,7 @@ def test_each_exchange_is_one_priced_object_in_order(tmp_path: Path) -> None:
     error = record(
         id="bad key", status=401, response_headers={}, response_body=encoded(b'{"error":{"type":"authentication_error"}}')
     )
-    blind = record(id="image", url="https://api.openai.com/v1/images/generations")
+    blind = record(id="training", url="https://api.openai.com/v1/fine_tuning/jobs")
     file = tmp_path / "traffic.jsonl.gz"
     file.write_bytes(gzip.compress(lines(record(), error, blind)))
     result, (first, second, third) = run(str(file))

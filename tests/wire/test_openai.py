@@ -193,7 +193,7 @@ def test_image_generation_inside_a_response_is_a_call_of_its_own() -> None:
 
 def test_a_queued_response_has_no_figures_yet_and_says_so() -> None:
     reading = read(RESPONSES, b'{"id":"r","status":"queued","usage":null,"output":[]}', JSON)
-    assert (reading.source, reading.flags) == (UsageSource.COUNTED, ("background",))
+    assert (reading.source, reading.flags, reading.response_id) == (UsageSource.DEFERRED, ("background",), "r")
 
 
 def test_a_compaction_is_billed() -> None:

@@ -1,9 +1,14 @@
 """One request to a model: where it goes, what it asks, who sent it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 from .principal import ANONYMOUS, Principal
+from .usage import EMPTY
+
+EMPTY_TERMS: Mapping[str, str] = MappingProxyType({})
 
 
 class Metering(StrEnum):
@@ -57,8 +62,28 @@ class Ask:
     cache_write_ttl: str | None = None
     """``"5m"`` or ``"1h"``: the dearest prompt-cache write the request asks for."""
     service_tier: str | None = None
+    effort: str | None = None
+    """How much thinking the request asks for, in its own word (``low``, ``high``); None where it does not say."""
     server_tools: int = 0
     """Upper bound of billed server-tool requests the ask allows (Anthropic ``max_uses``, …)."""
+    operation: str = ""
+    """The operation of one part of a batch, where it is another than the endpoint's."""
+    requests: int = 1
+    """How many alike requests this ask stands for; its figures are those of the average one, rounded up."""
+    parts: tuple["Ask", ...] = ()
+    """What a batch asks, alike requests together."""
+    fallback_models: tuple[str, ...] = ()
+    """Models that may answer instead, as the request names them (OpenRouter ``models``, Cloudflare's list of attempts)."""
+    batch_file: str | None = None
+    """The uploaded file that holds a batch's requests."""
+    earlier_id: str | None = None
+    """The provider's id of an earlier submission that this request asks about, where its body names it."""
+    units: Mapping[str, int] = EMPTY
+    """Upper bounds of what else the answer is billed by, under the names of ``Usage.units``: ``output_images``, ``video_seconds``, …"""
+    units_measured: bool = False
+    """``units`` are what will be billed if the answer states nothing (pictures, characters), not only bounds on it."""
+    terms: Mapping[str, str] = EMPTY_TERMS
+    """What selects among a model's prices, as ``Reading.terms``: the size and quality of a picture, the size of a video."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +91,31 @@ class Attribution:
     """Where a call came from besides its principal. Empty means unknown, never guessed."""
 
     project: str = ""
+    """Of this sidecar's own choosing (``run --project``): what budgets may go by."""
     client: str = ""
     session: str = ""
+    """Of this sidecar's own making: one ``tollkeeper run``."""
+    branch: str = ""
+    """The branch that is checked out where the call comes from, as read from its repository."""
+    run: str = ""
+    """The CI run, as the job's own environment names it."""
+    # What follows, and ``client``, is what the client said of itself: claims, good for reports and never for enforcement.
     agent: str = ""
+    parent_agent: str = ""
+    agent_class: str = ""
+    """What kind of agent or side job: ``subagent``, ``review``, ``compact``, ``sdk-py``, …"""
+    initiator: str = ""
+    """``user`` or ``agent``, where a client tells them apart (GitHub Copilot counts only the former as premium requests)."""
+    interaction: str = ""
+    """One question of a person, with all calls made to answer it."""
+    client_session: str = ""
+    client_project: str = ""
+    account: str = ""
+    """The account or organisation at the provider, by its id."""
+    end_user: str = ""
+    """Whom the client calls for: its own user's id, as it names it."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """Labels that the caller put on the call, sorted by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +128,10 @@ class Call:
     ask: Ask = field(default_factory=Ask)
     principal: Principal = ANONYMOUS
     attribution: Attribution = field(default_factory=Attribution)
+    plan: str = ""
+    """The subscription that pays for this call (``claude``, ``chatgpt``, ``copilot``, …); empty when it is metered in money."""
+    plan_counts: bool = False
+    """A plan's call counts against dollar budgets at its list price, because the policy says so."""
 
     @property
     def model(self) -> str | None:

@@ -26,6 +26,8 @@ class UsageSource(StrEnum):
     """Nothing was billed (an error, a free endpoint)."""
     UNMETERED = "unmetered"
     """Something may have been billed and we cannot read it."""
+    DEFERRED = "deferred"
+    """Only submitted (a batch, a background response): billed when its results are read, counted at what was held until then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +48,30 @@ class Usage:
     output_tokens: int = 0
     reasoning_tokens: int = 0
     units: Mapping[str, int] = EMPTY
+    response_id: str | None = None
+    """The provider's id of this very call, where one answer holds many (the lines of a batch)."""
+    custom_id: str | None = None
+    """The client's own id of it there."""
 
     @property
     def total_input_tokens(self) -> int:
         """All that went in, cached or not: what context tiers go by."""
         return self.input_tokens + self.cache_read_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanWindow:
+    """How much of a subscription's window is used, as an answer states it.
+
+    ``used_ppm`` is in millionths of the window (1,000,000 is all of it), ``resets_at`` UTC microseconds; where the provider
+    counts from the answer instead, ``resets_after_s`` is set. ``status`` is the provider's own word (``allowed``, ``rejected``).
+    """
+
+    name: str
+    used_ppm: int | None = None
+    resets_at: int | None = None
+    resets_after_s: int | None = None
+    status: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,3 +98,12 @@ class Reading:
     """For counting a cut stream only: text the client saw. Never stored, never logged."""
     visible_output_scale: float = 1.0
     """Multiply a count of ``visible_output`` by this when the text was sampled."""
+    refusal: str | None = None
+    """The class of the provider's own refusal inside a good answer (``content_filter``, ``refusal``, ``SAFETY``)."""
+    is_repeatable: bool = False
+    """The provider states the same figures again whenever asked: they are billed once, by provider and response id."""
+    links: Mapping[str, str] = MappingProxyType({})
+    """Other ids under which the results of an earlier submission will come, each with that submission's id."""
+    results_of: tuple[str, ...] = ()
+    """Earlier submissions that these are the whole results of: their estimates are released."""
+    plan_windows: tuple[PlanWindow, ...] = ()

@@ -11,6 +11,7 @@ from tollkeeper.core.usage import Reading, Usage, UsageSource
 from .rates import CEILING, FREE, Charged, Price
 from .shipped import Ceilings
 
+NOTIONAL = "notional"
 _ESTIMATED = frozenset({UsageSource.COUNTED, UsageSource.PARTIAL})
 _MAX_PROVIDER_USD = Decimal(1_000_000)
 """A single answer that claims to cost more is a broken report."""
@@ -22,7 +23,7 @@ _TOLERANCE_NANOUSD = 1_000
 class Item:
     """One billed model call, resolved: whom it is at, the name to record, its price.
 
-    ``notional``: a plan's traffic, whose list price is what it would have cost.
+    ``notional``: a plan's traffic, whose list price is what it would have cost; with ``counts`` it counts so against budgets.
     """
 
     usage: Usage
@@ -32,14 +33,25 @@ class Item:
     lookup_model: str
     price: Price
     notional: bool = False
+    counts: bool = False
 
 
 def line(item: Item, reading: Reading, ceilings: Ceilings) -> Priced:
-    """One priced line. Unknown model or unit: cost None, exposure at the ceiling, never 0 for something used."""
+    """One priced line. Unknown model or unit: cost None, exposure at the ceiling, never 0 for something used.
+
+    Of a plan's traffic nothing is owed, whatever its list price.
+    """
+    made = _line(item, reading, ceilings)
+    if not item.notional:
+        return made
+    return replace(made, cost_nanousd=0, exposure_nanousd=made.exposure_nanousd if item.counts else 0, source=CostSource.FREE)
+
+
+def _line(item: Item, reading: Reading, ceilings: Ceilings) -> Priced:
     charged = item.price.charge(item.usage)
     flags = item.price.flags + charged.flags if charged.flags else item.price.flags
     if item.notional:
-        flags = (*flags, "notional")
+        flags = (*flags, NOTIONAL)
     if item.price.kind == CEILING:
         return _unknown(item, charged, flags, ceilings)
     list_nanousd = charged.sum_nanousd
@@ -105,6 +117,9 @@ def assemble(lines: Sequence[Priced], reading: Reading) -> Bill:
     stated = _stated_nanousd(reading, flags)
     if stated is None:
         return Bill(lines=tuple(lines), flags=tuple(flags))
+    if lines and all(NOTIONAL in one.flags for one in lines):
+        # What a plan's provider states is what it takes off the plan (GitHub's AI credits), not what is owed.
+        return Bill(lines=_listed(lines, stated), flags=tuple(flags))
     computed = Bill(lines=tuple(lines)).cost_nanousd if lines else None
     if computed is not None and _differs(stated, computed):
         flags.append("cost-differs")
@@ -124,6 +139,16 @@ def _stated_nanousd(reading: Reading, flags: list[str]) -> int | None:
 def _differs(stated: int, computed: int) -> bool:
     delta = abs(stated - computed)
     return delta > _TOLERANCE_NANOUSD and delta * 100 > max(stated, computed)
+
+
+def _listed(lines: Sequence[Priced], stated: int) -> tuple[Priced, ...]:
+    """A plan's lines with the stated figure as their list cost; what counts against budgets, if anything, is that figure too."""
+    return tuple(
+        replace(
+            one, list_cost_nanousd=shared.cost_nanousd, exposure_nanousd=(shared.cost_nanousd or 0) if one.exposure_nanousd else 0
+        )
+        for one, shared in zip(lines, _shared(lines, stated), strict=True)
+    )
 
 
 def _shared(lines: Sequence[Priced], stated: int) -> tuple[Priced, ...]:

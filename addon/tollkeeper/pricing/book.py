@@ -5,7 +5,7 @@ Immutable after ``load`` and safe to use from the event loop and from worker thr
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from tollkeeper.core.call import Call, Endpoint, Metering
 from tollkeeper.core.charge import Bill
+from tollkeeper.core.money import MAX_NANOUSD
 from tollkeeper.core.usage import Reading, Usage, UsageSource
+from tollkeeper.wire.row import BATCH, RETRIEVE, UPLOAD
 from tollkeeper.wire.traits import SUBSCRIPTION
 
 from .billing import Item, assemble, line
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 _US_PER_DAY = 86_400_000_000
 _US_PER_MINUTE = 60_000_000
 _CACHED_PRICES = 2_048
+MAX_FALLBACKS = 32
+MAX_HOLD_NANOUSD = MAX_NANOUSD // 1_000
+LEAST_HOLD_NANOUSD = 1
+"""Held for a batch of which nothing is known: so that a budget which is used up stops it too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,14 +136,32 @@ class PriceBook:
         name = model or call.model
         if endpoint.metering is not Metering.METERED:
             return Quote(worst_nanousd=0, model=name or "", known=endpoint.metering is Metering.FREE)
+        if endpoint.operation == RETRIEVE or (endpoint.operation == UPLOAD and not ask.parts):
+            return Quote(worst_nanousd=0, model=name or "", known=True)
+        if endpoint.operation in {BATCH, UPLOAD}:
+            return self._batch(call, name)
+        # Whichever of them answers, only one does (``fallback_models``): the dearest is held.
+        worsts = [self._worst(call, one) for one in (name, *ask.fallback_models[:MAX_FALLBACKS])]
+        return Quote(worst_nanousd=max(worst for worst, _ in worsts), model=name or "", known=all(known for _, known in worsts))
+
+    def _batch(self, call: Call, name: str | None) -> Quote:
+        """The sum over a batch's requests, at the batch price. Of a file that never passed here nothing is known but that it costs."""
+        worst, known = 0, True
+        for part in call.ask.parts:
+            endpoint = replace(call.endpoint, operation=part.operation or "chat")
+            one, is_known = self._worst(replace(call, ask=part, endpoint=endpoint), part.model or name)
+            worst, known = worst + one * part.requests, known and is_known
+        return Quote(worst_nanousd=min(worst, MAX_HOLD_NANOUSD) or LEAST_HOLD_NANOUSD, model=name or "", known=known)
+
+    def _worst(self, call: Call, name: str | None) -> tuple[int, bool]:
+        endpoint, ask = call.endpoint, call.ask
         provider, served = upstream(endpoint.provider, endpoint.path, name)
         cleaned = clean(served)
         price = self._at(
-            provider, pricing_host(endpoint), (cleaned,) if cleaned else (), call.started_at, bounded({}, ask.service_tier)
+            provider, pricing_host(endpoint), (cleaned,) if cleaned else (), call.started_at, bounded(ask.terms, ask.service_tier)
         )
         limits = bound(ask, endpoint.operation, cleaned, self._families)
-        worst = worst_nanousd(price, self._ceilings, provider, cleaned, ask, limits)
-        return Quote(worst_nanousd=worst, model=name or "", known=price.kind != CEILING)
+        return worst_nanousd(price, self._ceilings, provider, cleaned, ask, limits), price.kind != CEILING
 
     def price_of(
         self, provider: str, model: str, at: int, *, host: str = "", terms: Mapping[str, str] | None = None
@@ -188,7 +212,8 @@ class PriceBook:
             lookup_provider=provider,
             lookup_model=names[0] if names else "",
             price=price,
-            notional=SUBSCRIPTION in endpoint.traits,
+            notional=bool(call.plan) or SUBSCRIPTION in endpoint.traits,
+            counts=call.plan_counts,
         )
 
     def _at(self, provider: str, host: str, names: tuple[str, ...], at: int, terms: tuple[tuple[str, str], ...]) -> Price:

@@ -3,16 +3,18 @@
 The bound on input goes by the bytes of text in the request: tokenising every request would cost more than it saves.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
 from tollkeeper.core.call import Ask
+from tollkeeper.core.money import NANO_PER_USD
+from tollkeeper.core.usage import MAX_COUNT
 
-from .rates import FREE, Price, Rate
+from .rates import CEILING, FREE, Price, Rate
 from .shipped import Ceilings, Families
-from .units import PARTS
+from .units import PARTS, is_measured_otherwise
 
 BYTES_PER_TOKEN = Fraction(33, 10)
 """Bytes of o200k_base text per token at the dense end (minified JSON 3.54, Chinese 3.46); base64 runs are denser, 1.47."""
@@ -24,7 +26,8 @@ MAX_CHOICES = 128
 MAX_SEARCHES = 20
 """Beyond this, what searches add to the input is bounded by the context window rather than by their number."""
 
-_NO_TEXT_OUT = frozenset({"embeddings", "rerank", "moderation"})
+NO_TEXT_OUT = frozenset({"embeddings", "rerank", "moderation", "image_generation", "transcription", "speech", "video"})
+"""Operations that are not billed by text: what else they are billed by stands in ``Ask.units``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ def bound(ask: Ask, operation: str, model: str, families: Families) -> Bound:
     family = families.of(model)
     text = ceil(max(0, ask.input_bytes) / BYTES_PER_TOKEN * Fraction(family.upper))
     most = families.max_output_tokens(model)
-    if operation in _NO_TEXT_OUT:
+    if operation in NO_TEXT_OUT:
         out = 0
     elif ask.max_output_tokens is None or ask.max_output_tokens <= 0:
         out = min(DEFAULT_OUTPUT_TOKENS, most)
@@ -74,16 +77,38 @@ def worst_nanousd(price: Price, ceilings: Ceilings, provider: str, model: str, a
             rates = [fallback[unit] for unit in units if unit in fallback]
         return max((rate.at(total).cost_nanousd_up(count) for rate in rates), default=0)
 
-    text = dearest(_text_units(ask, price), limits.input_tokens)
-    media = dearest(("input_tokens", *PARTS["input_tokens"]), limits.media_tokens)
-    out = dearest(("output_tokens", *PARTS["output_tokens"]), limits.output_tokens)
-    worst = text + media + out
+    # A known model that is billed by its own units (pictures, seconds, characters) and lists no tokens bills no text.
+    text_units = _text_units(ask, price)
+    is_text_billed = price.kind == CEILING or not ask.units or any(unit in price.rates for unit in text_units)
+    text = dearest(text_units, limits.input_tokens) if is_text_billed else 0
+    media = dearest(("input_tokens", *PARTS["input_tokens"]), limits.media_tokens) if is_text_billed else 0
+    by_unit_only = bool(ask.units) and price.kind != CEILING and "output_tokens" not in price.rates
+    out = 0 if by_unit_only else dearest(("output_tokens", *PARTS["output_tokens"]), limits.output_tokens)
+    worst = text + media + out + _units_nanousd(price, ceilings, fallback, ask, total)
+    if price.kind != CEILING and "input_characters" in price.rates and "input_characters" not in ask.units:
+        worst += dearest(("input_characters",), min(max(0, ask.input_bytes), MAX_COUNT))
     if "requests" in price.rates:
         worst += price.rates["requests"].at(total).cost_nanousd_up(1)
     if ask.server_tools > 0:
         fees = ("web_search_requests", "file_search_requests", "code_execution_requests")
         worst += dearest(fees, min(ask.server_tools, 10_000))
     return ceil(worst * Fraction(price.discount))
+
+
+def _units_nanousd(price: Price, ceilings: Ceilings, fallback: Mapping[str, Rate], ask: Ask, total: int) -> int:
+    """The most that ``ask.units`` may cost, rounded up; a unit without a rate counts at the ceiling."""
+    worst = 0
+    for unit, stated in ask.units.items():
+        count = min(max(0, stated), MAX_COUNT)
+        if not count or is_measured_otherwise(unit, ask.units, price.rates):
+            continue
+        whole = next((whole for whole, parts in PARTS.items() if unit in parts), unit)
+        rates = [price.rates[one] for one in (unit, whole) if one in price.rates] or [
+            fallback[one] for one in (unit, whole) if one in fallback
+        ]
+        other = ceil(ceilings.other_unit_usd * NANO_PER_USD * count)
+        worst += max((rate.at(total).cost_nanousd_up(count) for rate in rates), default=other)
+    return worst
 
 
 def _text_units(ask: Ask, price: Price) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from urllib.parse import unquote
 MAX_NAME = 200
 """Longer model names are cut: lookups and caches must not grow by what a client sends (3,000 bogus names made 3,000 entries)."""
 
+_MAKERS = ("openai", "anthropic", "google", "x-ai", "mistral", "deepseek", "cohere")
+
 CATALOGUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "openai": ("openai",),
@@ -47,6 +49,14 @@ CATALOGUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "databricks": ("databricks",),
         "elevenlabs": ("elevenlabs",),
         "doubleword": ("doubleword",),
+        # Gateways that name no vendor: a model of a maker's own is priced at that maker.
+        "portkey": _MAKERS,
+        "helicone": _MAKERS,
+        "braintrust": _MAKERS,
+        "opencode": _MAKERS,
+        "charm": _MAKERS,
+        "litellm": _MAKERS,
+        "cloudflare-gateway": _MAKERS,
         # Priced from an overlay only: the catalogue has nothing of theirs.
         "alibaba": (),
         "nvidia": (),
@@ -56,6 +66,11 @@ CATALOGUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "snowflake": (),
         "watsonx": (),
         "ollama": (),
+        "aleph-alpha": (),
+        "local": (),
+        "vllm": (),
+        "llama-cpp": (),
+        "lm-studio": (),
     }
 )
 
@@ -94,19 +109,22 @@ VENDORS: Mapping[str, str] = MappingProxyType(
         "cerebras": "cerebras",
         "openrouter": "openrouter",
         "voyage": "voyage",
+        "replicate": "replicate",
+        "huggingface": "huggingface",
     }
 )
 """How gateways name the vendor that really serves a call → our provider name."""
 
 GATEWAYS = frozenset(
-    {"cloudflare-gateway", "vercel", "pydantic-gateway", "portkey", "opencode", "charm", "helicone", "braintrust", "huggingface"}
+    {"cloudflare-gateway", "workers-ai", "vercel", "pydantic-gateway", "portkey", "opencode", "charm", "helicone", "braintrust"}
+    | {"litellm", "huggingface"}
 )
 
 _ROUTING = re.compile(r":(thinking|nitro|floor|online|exacto|extended|beta|batch|latest)$")
 _DATE = re.compile(r"[-@](?:20\d{2}-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01]))$")
 _VERSION_AT = re.compile(r"@(default|latest|\d{3})$")
 _BRACKET = re.compile(r"\[[^\]]{0,20}\]$")
-_BEDROCK_GEO = re.compile(r"^(?:us-gov|us|eu|apac|jp|au|ca|global)\.")
+_BEDROCK_GEO = re.compile(r"^(?:us-gov|us|eu|apac|jp|au|ca|in|global)\.")
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]+")
 
 
@@ -133,10 +151,11 @@ def upstream(provider: str, path: str, model: str | None) -> tuple[str, str | No
 
 
 def catalogues(provider: str) -> tuple[str, ...]:
-    """The ids of the price catalogues to look in, in order; none for a provider that only an overlay can price."""
-    if provider.startswith("huggingface_"):
-        return (provider,)
-    return CATALOGUES.get(provider, ())
+    """The ids of the price catalogues to look in, in order; none for a provider that only an overlay can price.
+
+    A provider that is not listed is looked for under its own name.
+    """
+    return CATALOGUES.get(provider, (provider,))
 
 
 def clean(model: str | None) -> str:

@@ -3,11 +3,12 @@
 Every mistake is refused with file, line and the nearest known key: a price that is silently ignored is a wrong bill.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,12 @@ SCHEMA = 1
 _SCOPE = ("provider", "host", "match")
 _SPAN = ("from", "to")
 _KEYS: Mapping[str, frozenset[str]] = {
-    "price": frozenset({*_SCOPE, *_SPAN, "when", "terms", "tiers", "name", *RATE_KEYS}),
+    "price": frozenset({*_SCOPE, *_SPAN, "when", "terms", "tiers", "name", "variants", *RATE_KEYS}),
     "gap": frozenset({*_SCOPE, *_SPAN, "terms", "tiers", "name", *RATE_KEYS}),
     "discount": frozenset({*_SCOPE, *_SPAN, "factor", "name"}),
     "multiplier": frozenset({*_SCOPE, *_SPAN, "not_host", "terms", "factor", "name"}),
     "alias": frozenset({"provider", "host", "model", "is"}),
-    "free": frozenset({*_SCOPE, "unit", "name"}),
+    "free": frozenset({*_SCOPE, "not_host", "unit", "name"}),
 }
 _MAX_ENTRIES = 20_000
 
@@ -38,6 +39,7 @@ class Scope:
 
     provider: str | None = None
     host: str | None = None
+    not_host: str | None = None
     clause: Clause | None = field(default=None, repr=False)
     start: date | None = None
     end: date | None = None
@@ -49,6 +51,8 @@ class Scope:
         if self.provider is not None and self.provider != provider:
             return False
         if self.host is not None and not host_matches(self.host, host):
+            return False
+        if self.not_host is not None and host_matches(self.not_host, host):
             return False
         return self.clause is None or self.clause(model)
 
@@ -90,7 +94,9 @@ class Overlay:
 
 
 def host_matches(pattern: str, host: str) -> bool:
-    """``api.x.ai`` or ``*.api.x.ai`` (one or more labels)."""
+    """``api.x.ai``, ``*.api.x.ai`` (one or more labels before it) or ``*.eu-west-2.*`` (also behind it: a region of AWS)."""
+    if pattern.startswith("*.") and pattern.endswith(".*"):
+        return pattern[1:-1] in host
     return host.endswith(pattern[1:]) and host != pattern[2:] if pattern.startswith("*.") else host == pattern
 
 
@@ -98,6 +104,10 @@ def load_overlay(path: Path, text: str | None = None) -> Overlay:
     """Read and check an overlay; raises ``ConfigError`` naming file, line and the nearest known key."""
     document, lines = load_toml(path, text)
     return _Reader(path, lines).read(document, sha256(repr(document).encode()).hexdigest()[:16])
+
+
+def _each(value: object) -> list[object]:
+    return value if isinstance(value, list) and value else [value]
 
 
 class _Reader:
@@ -116,9 +126,10 @@ class _Reader:
                 raise self._error((table,), f"write each entry as a table of its own: [[{table}]]")
             if len(entries) > _MAX_ENTRIES:
                 raise self._error((table,), f"{len(entries):,} entries; the most is {_MAX_ENTRIES:,}")
-            tables[table] = list(enumerate(entries))
-            for index, entry in tables[table]:
+            tables[table] = []
+            for index, entry in enumerate(entries):
                 self._known(entry, keys, (table, index))
+                tables[table].extend((index, one) for one in self._expanded((table, index), entry))
         return Overlay(
             path=self._path,
             source=f"{self._path.name} {digest}",
@@ -128,6 +139,22 @@ class _Reader:
             aliases=tuple(self._alias(index, entry) for index, entry in tables["alias"]),
             free=tuple(self._free(index, entry) for index, entry in tables["free"]),
         )
+
+    def _expanded(self, at: tuple[str, int], entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """One entry for each of its providers and hosts, and for each of its ``variants``: the same under more terms, with other rates."""
+        variants = entry.get("variants", [])
+        if not isinstance(variants, list) or not all(
+            isinstance(one, dict) and isinstance(one.get("terms"), dict) for one in variants
+        ):
+            raise self._error((*at, "variants"), 'variants is a list such as [{ terms = { image_size = "1024x1024" }, … }]')
+        base = {key: value for key, value in entry.items() if key != "variants"}
+        for scope in product(*([(key, one) for one in _each(entry[key])] for key in ("provider", "host") if key in entry)):
+            one = {**base, **dict(scope)}
+            yield one
+            for variant in variants:
+                self._known(variant, {"terms", *RATE_KEYS}, (*at, "variants"))
+                terms = entry.get("terms", {})
+                yield {**one, **variant, "terms": {**(terms if isinstance(terms, dict) else {}), **variant["terms"]}}
 
     def _price(self, table: str, index: int, entry: Mapping[str, Any]) -> PriceRule:
         at = (table, index)
@@ -193,6 +220,8 @@ class _Reader:
     def _free(self, index: int, entry: Mapping[str, Any]) -> tuple[Scope, str | None]:
         at = ("free", index)
         scope = self._scope(at, entry)
+        if "not_host" in entry:
+            scope = replace(scope, not_host=self._text((*at, "not_host"), "not_host", entry["not_host"]).lower())
         unit = self._text((*at, "unit"), "unit", entry["unit"]) if "unit" in entry else None
         if scope.clause is None and unit is None:
             raise self._error(at, "[[free]] says neither a model (match) nor a unit: that would make everything free")

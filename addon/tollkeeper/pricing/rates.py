@@ -20,7 +20,7 @@ from tollkeeper.core.errors import PriceError
 from tollkeeper.core.money import NANO_PER_USD
 from tollkeeper.core.usage import MAX_COUNT, Usage
 
-from .units import LINES, PARTS
+from .units import LINES, PARTS, is_measured_otherwise
 
 SCHEMA = 1
 LIST, CEILING, FREE = "list", "ceiling", "free"
@@ -138,7 +138,7 @@ class Price:
         if "requests" in rates:
             self._line("requests", 1, total, charges, unpriced, flags)
         for unit, count in units.items():
-            if count and unit not in _PART_UNITS and unit != "requests":
+            if count and unit not in _PART_UNITS and unit != "requests" and not is_measured_otherwise(unit, units, rates):
                 self._line(unit, _clamped(count, unit, flags), total, charges, unpriced, flags)
         return Charged(charges=tuple(charges), unpriced=tuple(unpriced), flags=tuple(flags))
 

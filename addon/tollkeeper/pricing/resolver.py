@@ -157,6 +157,8 @@ class Resolver:
         multipliers: list[tuple[str, Decimal]] = []
         for overlay in self._overlays:
             for factor in overlay.multipliers:
+                if factor.terms and used.issuperset(factor.terms):
+                    continue  # the rates found are those of these very terms already
                 if self._applies(factor, question, name, day, mapped):
                     multipliers.append((factor.name, factor.factor))
                     used.update(factor.terms)

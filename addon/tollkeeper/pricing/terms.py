@@ -19,6 +19,8 @@ _TRAFFIC = {
 }
 _TIER_KEYS = frozenset({"service_tier", "servicetier", "traffic_type", "traffictype", "processing"})
 _GEO_KEYS = frozenset({"inference_geo"})
+_SIZE_KEYS = frozenset({"image_size", "image_quality", "video_size", "video_sound"})
+"""What was made, where that selects the price: overlays name them under ``terms``."""
 MAX_TERMS = 8
 MAX_TERM = 64
 
@@ -53,6 +55,11 @@ def map_terms(provider: str, terms: tuple[tuple[str, str], ...]) -> Mapped:
         elif key == "speed":
             if value not in {"standard", "normal", "default", ""}:
                 context["speed"] = value
+        elif key in _SIZE_KEYS or key == "search_context_size":
+            context[key] = value
+        elif key == "latency":  # Bedrock's latency-optimised inference
+            if value not in _STANDARD:
+                marks[key] = value
         elif key in _GEO_KEYS:
             if value not in {"global", "not_available", ""}:
                 marks[key] = value

@@ -5,7 +5,7 @@ the first of its keys that has a rate; only the first ``exact`` of them mean tha
 cover it. Keys are those of genai-prices (``data_units.unit_data``), so overlays and catalogue speak alike.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -52,6 +52,11 @@ OTHER_LINES: tuple[Line, ...] = (
     Line("web_search_requests", ("web_searches_kcount",)),
     Line("file_search_requests", ("storage_searches_kcount",)),
     Line("social_search_requests", ("social_searches_kcount",)),
+    Line("maps_search_requests", ("maps_searches_kcount",)),
+    Line("enterprise_search_requests", ("enterprise_searches_kcount",)),
+    Line("retrieval_requests", ("retrievals_kcount",)),
+    Line("attachment_search_requests", ("attachment_searches_kcount",)),
+    Line("search_sources", ("search_sources_kcount",)),
     Line("code_execution_requests", ("code_executions_kcount",)),
     Line("code_interpreter_sessions", ("code_sessions_kcount",)),
     Line("search_units", ("rerank_searches_kcount",)),
@@ -63,6 +68,22 @@ OTHER_LINES: tuple[Line, ...] = (
     Line("document_pages", ("input_document_kpages",)),
     Line("annotated_document_pages", ("input_annotated_document_kpages",)),
     Line("input_text_messages", ("input_text_messages_kcount",)),
+    Line("output_images", ("output_images_kcount",)),
+    Line("upscaled_images", ("upscaled_images_kcount",)),
+    Line("input_images", ("input_images_kcount",)),
+    Line("output_pixels", ("output_gpixels",)),
+    Line("hardware_milliseconds", ("hardware_hours",)),
+    Line("millineurons", ("neurons_kcount",)),
+    Line("input_video_seconds", ("input_video_second",)),
+    Line("audio_clips", ("audio_clips_kcount",)),
+    Line("video_seconds", ("video_second",)),
+    # Bedrock's guardrails, by text units of 1,000 characters (or pictures) and policy.
+    Line("guardrail_content_units", ("guardrail_content_kcount",)),
+    Line("guardrail_topic_units", ("guardrail_topic_kcount",)),
+    Line("guardrail_pii_units", ("guardrail_pii_kcount",)),
+    Line("guardrail_grounding_units", ("guardrail_grounding_kcount",)),
+    Line("guardrail_reasoning_units", ("guardrail_reasoning_kcount",)),
+    Line("guardrail_image_units", ("guardrail_images_kcount",)),
 )
 
 LINES: Mapping[str, Line] = MappingProxyType({line.unit: line for line in (*TOKEN_LINES, *OTHER_LINES)})
@@ -77,10 +98,24 @@ PARTS: Mapping[str, frozenset[str]] = MappingProxyType(
 PER: Mapping[str, int] = MappingProxyType(
     {key: MTOK for line in TOKEN_LINES for key in line.keys}
     | {key: 1_000 for line in OTHER_LINES for key in line.keys}
-    | {"input_mchars": MTOK, "input_gpixels": 1_000_000_000}
+    | {"input_mchars": MTOK, "input_gpixels": 1_000_000_000, "output_gpixels": 1_000_000_000}
+    | {key: 1 for line in OTHER_LINES for key in line.keys if key.endswith("_second")}
+    | {"hardware_hours": 3_600_000, "neurons_kcount": 1_000_000}
     | {"audio_hours": 3_600, "input_audio_hours": 3_600, "output_audio_hours": 3_600}
 )
 """How many units one quoted price covers, by rate name."""
 
 RATE_KEYS = frozenset(PER)
 """Every rate name an overlay may use."""
+
+MEASURES: Mapping[str, str] = MappingProxyType({"output_pixels": "output_images"})
+"""Two measures of one thing: price lists go by one or the other (by the megapixel, or by the picture), usages hold both."""
+
+
+def is_measured_otherwise(unit: str, units: Container[str], rates: Container[str]) -> bool:
+    """Whether ``unit`` needs no rate, because another unit among ``units`` measures the same thing and is what the price goes by."""
+    if unit in rates:
+        return False
+    if (coarse := MEASURES.get(unit)) is not None:
+        return coarse in units
+    return any(other == unit and fine in units and fine in rates for fine, other in MEASURES.items())

@@ -206,6 +206,9 @@ def _of_entry(entry: Json, place: str) -> Exchange:
     body = text(content.get("text"))
     encoded = content.get("encoding") == "base64"
     status = _status(response.get("status"))
+    frames = entry.get("_webSocketMessages") if isinstance(entry, dict) else None
+    if isinstance(frames, list):
+        return _of_socket(request, frames, status, place, entry)
     return Exchange(
         id=place,
         method=text(request.get("method")) or "POST",
@@ -217,6 +220,24 @@ def _of_entry(entry: Json, place: str) -> Exchange:
         response_body=_base64(body, "content.text") if encoded else body.encode("utf-8", "surrogatepass"),
         # Recorders leave "text" out where they did not keep the body: nothing tells how much of an answer there was.
         cut=bool(response.get("_error")) or not isinstance(content.get("text"), str),
+        started_at=_moment(entry.get("startedDateTime")),
+    )
+
+
+def _of_socket(request: Mapping[str, Json], frames: list[Json], status: int, place: str, entry: Mapping[str, Json]) -> Exchange:
+    """A WebSocket in the way that Chrome adds its frames to HAR: ``type`` is ``send`` or ``receive``, binary ``data`` is base64."""
+    lines = [
+        json.dumps({"direction": "sent" if frame.get("type") == "send" else "received", "data": frame.get("data")})
+        for frame in frames[:MAX_CHUNKS]
+        if isinstance(frame, dict)
+    ]
+    return Exchange(
+        id=place,
+        method="WEBSOCKET",
+        url=text(request.get("url")),
+        request_headers=_headers(request.get("headers")),
+        status=status,
+        response_body="\n".join(lines).encode(),
         started_at=_moment(entry.get("startedDateTime")),
     )
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
 
 from tollkeeper.core.usage import MAX_COUNT
@@ -37,6 +37,18 @@ def count(value: Json, flags: set[str]) -> int:
             return count(whole, flags)
     flags.add("count-not-a-number")
     return 0
+
+
+def rounded_up(value: Json, flags: set[str], scale: int = 1) -> int:
+    """A figure that may be a fraction (seconds), in whole units of 1/``scale``, rounded up; else as ``count`` has it."""
+    figure = decimal(value)
+    if figure is None:
+        return count(value, flags)
+    if figure < 0:
+        flags.add("count-negative")
+        return 0
+    most = Decimal(MAX_COUNT) / scale
+    return count(MAX_COUNT + 1 if figure > most else int((figure * scale).to_integral_value(ROUND_CEILING)), flags)
 
 
 def has_count(usage: Mapping[str, Json], key: str) -> bool:

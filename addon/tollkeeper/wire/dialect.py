@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tollkeeper.core.call import Ask, Endpoint
-from tollkeeper.core.usage import Usage
+from tollkeeper.core.usage import PlanWindow, Usage
 
 from .counts import Json, counts_only, decimal, member, name
 
 MAX_RAW_OBJECTS = 8
+MEDIA_HEAD_BYTES = 64 * 1024
 
 
 class Answers(StrEnum):
@@ -24,8 +25,11 @@ class Answers(StrEnum):
     """SSE, a JSON array, one JSON object, or a binary framing by its content-type."""
     LINES = "lines"
     """One JSON object a line."""
+    BINARY = "binary"
+    """Messages that the dialect's own framer turns into JSON (``wire.binary``)."""
     OPAQUE = "opaque"
-    """Media: only its size is looked at, and the reader is given an empty object at the end."""
+    """Media, unless it comes as events: only its start and size are looked at (``MediaReader``), else the reader is given an empty
+    object at the end."""
 
 
 @dataclass(slots=True)
@@ -41,6 +45,19 @@ class Notes:
     """The answer's own end mark was seen."""
     final: bool = False
     """Figures were seen that nothing will follow."""
+    counted: bool = False
+    """The figures are ours: from what was asked, delivered or uploaded, because the answer states none."""
+    pending: bool = False
+    """The answer only says that its work is under way: what that costs stands in a later answer."""
+    repeatable: bool = False
+    """The provider states these figures again whenever it is asked for ``response_id``."""
+    results_of: tuple[str, ...] = ()
+    """Earlier submissions that this answer is the whole result of."""
+    links: dict[str, str] = field(default_factory=dict)
+    """Other ids under which the results of an earlier submission will be read, each with that submission's id."""
+    refusal: str | None = None
+    """The provider's own refusal or filter, by its class."""
+    plan_windows: tuple[PlanWindow, ...] = ()
     raw: list[Mapping[str, Json]] = field(default_factory=list)
     flags: set[str] = field(default_factory=set)
 
@@ -67,6 +84,10 @@ class Notes:
             self.flags.add("cost-negative")
             return
         self.cost_usd = stated * scale
+
+    def refused(self, value: Json) -> None:
+        """Keep the class of a refusal by the model or a filter: the first one named."""
+        self.refusal = self.refusal or name(value)
 
     def failed(self, error: Json) -> None:
         """Keep the class of an error object, never its message."""
@@ -95,6 +116,30 @@ class AnswerReader(Protocol):
 
     def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
         """The model's output in one stream element or body, as the client saw it."""
+
+
+@runtime_checkable
+class TrailerReader(Protocol):
+    """A reader that is told what came after the body, where gRPC says how a call ended."""
+
+    def trailers(self, fields: Mapping[str, str]) -> None:
+        """HTTP trailers, with lower-case names."""
+
+
+@runtime_checkable
+class PlainReader(Protocol):
+    """A reader that also understands answers which are no JSON."""
+
+    def plain(self, body: bytes) -> None:
+        """The whole answer."""
+
+
+@runtime_checkable
+class MediaReader(Protocol):
+    """A reader of media that can tell something by their first bytes and their size."""
+
+    def media(self, head: bytes, size: int) -> None:
+        """The start of the answer, at most ``MEDIA_HEAD_BYTES`` of it, and how long it was."""
 
 
 class Dialect(Protocol):

@@ -4,6 +4,7 @@ Relatives rename fields, move them, or put reasoning outside; ``total_tokens`` t
 """
 
 from collections.abc import Mapping
+from typing import TypeGuard
 
 from tollkeeper.core.usage import Usage
 
@@ -17,7 +18,7 @@ _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "comple
 _CACHED_ELSEWHERE = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")  # DeepSeek, Moonshot, Venice
 
 
-def has_counts(usage: Json) -> bool:
+def has_counts(usage: Json) -> TypeGuard[Mapping[str, Json]]:
     """Whether this is a usage object with figures in it."""
     return isinstance(usage, dict) and any(has_count(usage, key) for key in (*_INPUT, *_OUTPUT, "total_tokens"))
 
@@ -94,6 +95,8 @@ def _units(
     for key, unit in (("citation_tokens", "citation_tokens"), ("num_search_queries", "web_search_requests")):  # Perplexity
         if found := count(usage.get(key), flags):
             units[unit] = found
+    if found := count(usage.get("prompt_audio_seconds"), flags):
+        units["audio_input_seconds"] = found  # Mistral bills sound by the second
     return {unit: found for unit, found in units.items() if found}
 
 

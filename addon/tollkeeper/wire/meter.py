@@ -4,21 +4,26 @@ It is handed every chunk after the client was; it never raises, never changes a 
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from types import MappingProxyType
 
 from tollkeeper.core.call import Ask, Endpoint, Metering
 from tollkeeper.core.errors import WireError
 from tollkeeper.core.usage import Reading, Usage, UsageSource
 
-from .counts import Json, decimal
-from .dialect import AnswerReader, Answers, body_error
-from .dialects import DIALECTS
+from .binary import Framer
+from .counts import Json, decimal, name
+from .dialect import MEDIA_HEAD_BYTES, AnswerReader, Answers, MediaReader, Notes, PlainReader, TrailerReader, body_error
+from .dialects import BINARY, DIALECTS
 from .framing.decoders import Decoder, decoder_for
+from .framing.elide import StringElider
+from .framing.eventstream import EventStreamReader
 from .framing.json_array import JsonArrayReader
 from .framing.ndjson import NdjsonReader
 from .framing.sse import SseReader
+from .row import RETRIEVE, UPLOAD
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """How much of an unstreamed answer is kept to be read at its end."""
@@ -28,15 +33,16 @@ MAX_RETAINED_BYTES = 512 * 1024
 
 MAX_ERROR_BYTES = 256 * 1024
 _SKIMMED_BYTES = 64 * 1024
-_HIT_HEADERS = ("cf-aig-cache-status", "helicone-cache", "x-portkey-cache-status")
+_TOKEN_COUNT = re.compile(rb'"token_count"\s*:\s*(\d{1,12})')
+_NO_LINKS: Mapping[str, str] = MappingProxyType({})
+_STATED = (b'"meta"', b'"prompt_eval_count"', b'"input_token_count"', b'"providerMetadata"', b'"id"', b'"request_id"')
+"""Where else embeddings state what they took: Cohere, Ollama, watsonx, Vercel."""
 
-
-class _Framer(Protocol):
-    skipped: int
-
-    def feed(self, data: bytes) -> list[bytes]: ...
-
-    def close(self) -> list[bytes]: ...
+_WITH_PICTURES = frozenset({"image_generation", "speech", "video"})
+"""Operations whose JSON holds media as base64: its long strings are cut as they come."""
+_HIT_HEADERS = ("cf-aig-cache-status", "helicone-cache", "x-portkey-cache-status", "x-bt-cached")
+_JSON_LINES = ("ndjson", "jsonl", "json-seq", "stream+json")
+_MEDIA = ("image/", "audio/", "video/")
 
 
 class Meter:
@@ -50,8 +56,12 @@ class Meter:
         dialect = DIALECTS.get(endpoint.dialect or "") if endpoint.metering is Metering.METERED else None
         self._reader: AnswerReader | None = dialect.reader(endpoint, ask, headers) if dialect and status < 400 else None
         self._answers = dialect.answers if dialect else Answers.AUTO
+        if self._answers is Answers.OPAQUE and "event-stream" in headers.get("content-type", "").lower():
+            self._answers = Answers.AUTO
+        with_pictures = endpoint.operation in _WITH_PICTURES and self._answers not in {Answers.OPAQUE, Answers.BINARY}
+        self._elider = StringElider() if with_pictures else None
         self._flags: set[str] = set()
-        self._framer: _Framer | None = None
+        self._framer: Framer | None = None
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._head = b""
@@ -79,6 +89,11 @@ class Meter:
         except Exception:  # whatever is wrong here must never reach the client's stream
             self._give_up("meter-fault")
 
+    def trailers(self, fields: Mapping[str, str]) -> None:
+        """What came after the body, with lower-case names. Never raises."""
+        if self._closed is None and isinstance(self._reader, TrailerReader):
+            self._reader.trailers(fields)
+
     def close(self, *, cut: bool) -> Reading:
         """What the answer used. ``cut``: it did not end by itself. Never raises; a second call gives the same reading."""
         if self._closed is None:
@@ -95,6 +110,8 @@ class Meter:
         return self._closed
 
     def _take(self, data: bytes) -> None:
+        if self._elider is not None:
+            data = self._elider.feed(data)
         if not data:
             return
         if not self._sniffed:
@@ -112,6 +129,10 @@ class Meter:
 
     def _sniff(self, data: bytes) -> bool:
         """Choose the framing by what the bytes are; False while only white space has come."""
+        if self._answers is Answers.BINARY and self._reader is not None and data[:1] not in {b"{", b"["}:
+            self._sniffed = True
+            self._framer = BINARY[self._endpoint.dialect or ""].framer(self._endpoint, self._headers, MAX_BODY_BYTES)
+            return True
         start = data.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
         if not start:
             return False
@@ -119,11 +140,18 @@ class Meter:
         if self._status >= 400 or self._reader is None or self._answers is Answers.OPAQUE:
             return True
         content_type = self._headers.get("content-type", "").lower()
+        if content_type.startswith(_MEDIA):
+            self._answers = Answers.OPAQUE
+            return True
+        if isinstance(self._reader, PlainReader) and content_type.startswith("text/") and "event-stream" not in content_type:
+            return True  # a transcript may begin with anything
         first = start[:1]
-        if first == b"[":
+        if first == b"\0" or ("vnd.amazon.eventstream" in content_type and first not in {b"{", b"["}):
+            self._framer = EventStreamReader()  # its first four bytes are a length of less than 16 MiB
+        elif first == b"[":
             self._framer = JsonArrayReader()
         elif first == b"{":
-            lines = self._answers is Answers.LINES or any(word in content_type for word in ("ndjson", "jsonl", "json-seq"))
+            lines = self._answers is Answers.LINES or any(word in content_type for word in _JSON_LINES)
             self._framer = NdjsonReader() if lines else None
         elif first in {b"d", b"e", b"i", b"r", b":"}:
             self._framer = SseReader()
@@ -132,6 +160,9 @@ class Meter:
     def _gather(self, data: bytes) -> None:
         self._body_bytes += len(data)
         if self._answers is Answers.OPAQUE and self._status < 400:
+            room = MEDIA_HEAD_BYTES - (self._body_bytes - len(data))
+            if room > 0:
+                self._body.append(data[:room])
             return
         if self._body_bytes > self._body_limit:
             self._give_up("answer-too-large")
@@ -173,8 +204,13 @@ class Meter:
                 self._element(element)
             if self._framer.skipped:
                 self._flags.add("event-too-large")
+            if isinstance(self._framer, EventStreamReader) and self._framer.damaged:
+                self._flags.add("event-damaged")
         elif self._reader is not None and self._body_bytes and self._answers is Answers.OPAQUE:
-            self._reader.body({})
+            if isinstance(self._reader, MediaReader):
+                self._reader.media(b"".join(self._body), self._body_bytes)
+            else:
+                self._reader.body({})
         elif self._reader is not None and self._body:
             self._whole_body(self._reader)
 
@@ -187,6 +223,12 @@ class Meter:
             payload = _parse(body)
         if isinstance(payload, dict):
             reader.body(payload)
+        elif isinstance(reader, PlainReader):
+            reader.plain(body)
+        elif b"}\n{" in body or b"}\r\n{" in body:
+            self._framer = NdjsonReader()  # JSON lines under a content-type that does not say so
+            for element in (*self._framer.feed(body), *self._framer.close()):
+                self._element(element)
         else:
             self._flags.add("answer-unreadable")
 
@@ -215,6 +257,8 @@ class Meter:
             error = body_error(_parse(b"".join((*self._body, self._head))))
         except (RecursionError, ValueError):
             error = None
+        if error is None and (stated := self._headers.get("x-amzn-errortype")):
+            error = name(stated.partition(":")[0])
         error = f"http_{self._status}" if error is None or error == "error" or error.isdigit() else error
         return Reading(source=UsageSource.NONE, error=error, flags=_sorted(self._flags))
 
@@ -245,16 +289,31 @@ class Meter:
             flags=_sorted(self._flags | ({"gateway-cache-hit"} if hit else set())),
             visible_output=text,
             visible_output_scale=scale,
+            is_repeatable=notes.repeatable,
+            results_of=() if cut else self._results_of(notes),
+            links=dict(notes.links) if notes.links else _NO_LINKS,
+            refusal=notes.refusal,
+            plan_windows=notes.plan_windows,
         )
+
+    def _results_of(self, notes: Notes) -> tuple[str, ...]:
+        """What was polled and has failed is the result of its own id, though it states no figures."""
+        failed = self._endpoint.operation == RETRIEVE and notes.repeatable and not notes.pending and notes.error is not None
+        return (notes.response_id,) if failed and notes.response_id and not notes.results_of else notes.results_of
 
     def _source(self, reader: AnswerReader, calls: tuple[Usage, ...], *, cut: bool) -> UsageSource:
         notes = reader.notes
+        stated = UsageSource.COUNTED if notes.counted else UsageSource.REPORTED
         if notes.final and calls:
-            return UsageSource.REPORTED
+            return stated
+        if self._endpoint.operation in {RETRIEVE, UPLOAD} and not calls:
+            return UsageSource.NONE
+        if notes.pending and not calls:
+            return UsageSource.DEFERRED  # it goes on without this client, who may leave at any time
         if cut or (self._framer is not None and not notes.ended):
             return UsageSource.PARTIAL
         if calls:
-            return UsageSource.REPORTED
+            return stated
         if not notes.error:
             return UsageSource.COUNTED
         # A stream that failed had begun: what it had said by then is charged, as when it breaks off without a word.
@@ -289,7 +348,9 @@ def _skim(body: bytes) -> Json:
     """Model and usage of a large embeddings answer, without a million fractions: it holds no text they could hide in."""
     found: dict[str, Json] = {}
     decoder = json.JSONDecoder(parse_float=str)
-    for key in (b'"usage"', b'"model"'):
+    if counts := _TOKEN_COUNT.findall(body):  # Vertex AI states them vector by vector
+        found["token_counts"] = [int(one) for one in counts]
+    for key in (b'"usage"', b'"model"', b'"inputTextTokenCount"', b'"usageMetadata"', b'"metadata"', *_STATED):
         at = body.rfind(key)
         if at < 0:
             continue

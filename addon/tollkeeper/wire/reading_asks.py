@@ -1,8 +1,12 @@
 """Small readers of what a request's body says, shared by the dialects."""
 
-from .counts import Json
+from collections.abc import Mapping
+from decimal import ROUND_CEILING
+
+from .counts import Json, decimal, name
 
 MAX_CHOICES = 1024
+MAX_FALLBACKS = 32
 SEARCHES_UNBOUNDED = 10
 """Searches reserved for when a request allows a search tool and names no bound; none of the recorded answers used more."""
 
@@ -12,6 +16,26 @@ def positive(value: Json) -> int | None:
     return value if type(value) is int and 0 < value < 2**53 else None
 
 
+def fallback_models(body: Mapping[str, Json]) -> tuple[str, ...]:
+    """Models that may answer instead of the one asked for (OpenRouter ``models``: openrouter.ai/docs/features/model-routing)."""
+    listed = body.get("models")
+    named = (name(one) for one in (listed[:MAX_FALLBACKS] if isinstance(listed, list) else ()))
+    return tuple(one for one in named if one is not None and not one.isdigit() and one != body.get("model"))
+
+
 def at_least_one(value: Json) -> int:
     """A number of answers asked for."""
     return min(positive(value) or 1, MAX_CHOICES)
+
+
+def whole(value: Json) -> int | None:
+    """A positive whole number, also as text (fields of a form are text); a fraction is rounded up. None for anything else."""
+    number = None if isinstance(value, bool) or value is None else decimal(str(value) if isinstance(value, float) else value)
+    if number is None or not 0 < number < 2**53:
+        return None
+    return int(number.to_integral_value(ROUND_CEILING))
+
+
+def flag(value: Json) -> bool:
+    """Whether a switch is on: ``true``, also as the text that a form holds."""
+    return value is True or (isinstance(value, str) and value.strip().lower() == "true")

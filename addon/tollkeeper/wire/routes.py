@@ -2,8 +2,10 @@
 
 import posixpath
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from tollkeeper.core.call import Endpoint, Metering
 
@@ -11,11 +13,13 @@ from .counts import name
 from .providers import PROVIDERS
 from .providers.common import COMMON
 from .providers.gateways import GATEWAY_PREFIX, HELICONE_HOSTS, UPSTREAM_OF_SLUG
-from .row import CHAT, UNKNOWN, Provider, Row
-from .traits import OLD_CAP, USAGE_ASKABLE
+from .row import CHAT, FIXED_MODEL_DIALECTS, UNKNOWN, Provider, Row
+from .traits import FIXED_MODEL, OLD_CAP, USAGE_ASKABLE
 
 MAX_PATH_CHARS = 8192
 _API_VERSION = re.compile(r"[?&]api-version=(\d{4}-\d{2}-\d{2})", re.IGNORECASE)
+_MODEL_NAME = re.compile(r"[A-Za-z0-9_.:/@+\-]{1,200}")
+_MODEL_HEADERS = ("ai-language-model-id", "ai-model-id")
 _OLDEST_ASKABLE = "2024-09-01"
 """Azure takes ``stream_options`` from API version 2024-09-01-preview on (learn.microsoft.com, API lifecycle)."""
 
@@ -36,6 +40,27 @@ def endpoint_for(provider: str, host: str, method: str, path: str) -> Endpoint:
     upstream, inner = _upstream(provider, host, clean)
     row, model = _find(upstream, method.upper(), inner)
     return _endpoint(upstream, host, clean, row, path, model)
+
+
+def named_by_header(endpoint: Endpoint, headers: Mapping[str, str]) -> Endpoint:
+    """The endpoint with the model that a request header names, for the one protocol that names it there (Vercel's AI SDK).
+
+    ``headers`` has lower-case names, or is blind to case.
+    """
+    if endpoint.dialect != "vercel-sdk":
+        return endpoint
+    said = next((found for key in _MODEL_HEADERS if (found := name(headers.get(key)))), None)
+    return replace(endpoint, model_in_path=said) if said else endpoint
+
+
+def model_in_query(path: str) -> str:
+    """The model that a WebSocket's URL names (Azure calls it a deployment), or "". ``path`` as on the wire; its query is not kept."""
+    query = path.partition("?")[2][:MAX_PATH_CHARS]
+    try:
+        said = dict(parse_qsl(query, max_num_fields=100))
+    except ValueError:
+        return ""
+    return name(said.get("model")) or name(said.get("deployment")) or ""
 
 
 def clean_path(path: str) -> str:
@@ -61,8 +86,14 @@ def _find(provider: str, method: str, path: str) -> tuple[Row | None, str | None
                 continue
             match = row.pattern.fullmatch(path)
             if match is not None:
-                return row, name(match.groupdict().get("model"))
+                return row, _model(match.groupdict().get("model"))
     return None, None
+
+
+def _model(found: str | None) -> str | None:
+    """A model's name as the path has it: an ARN of Bedrock's is longer than other names, and some clients encode it twice."""
+    plain = unquote(found) if found and "%" in found else found
+    return plain if plain and _MODEL_NAME.fullmatch(plain) else None
 
 
 def _endpoint(provider: str, host: str, path: str, row: Row | None, raw_path: str, model: str | None = None) -> Endpoint:
@@ -87,6 +118,8 @@ def _traits(provider: str, row: Row, raw_path: str) -> frozenset[str]:
         return frozenset()
     known = PROVIDERS.get(provider, _PLAIN)
     traits = set(known.traits)
+    if row.dialect in FIXED_MODEL_DIALECTS:
+        traits.add(FIXED_MODEL)
     if row.dialect == CHAT and row.operation != "embeddings":
         traits |= known.chat_traits
         if known.usage:

@@ -10,11 +10,30 @@ from dataclasses import dataclass
 from tollkeeper.core.call import Metering
 
 CHAT, RESPONSES, MESSAGES, GENERATE = "openai-chat", "openai-responses", "anthropic-messages", "gemini-generate"
+IMAGES, TRANSCRIPTION, SPEECH, VIDEO = "openai-images", "openai-transcription", "openai-speech", "openai-video"
+XAI_GRPC = "xai-grpc"
+INTERACTIONS, EMBED, PREDICT, GEMINI_LIVE = "gemini-interactions", "gemini-embed", "gemini-predict", "gemini-live"
+REALTIME, XAI_REALTIME, LIVE = "openai-realtime", "xai-realtime", "openai-live"
+"""Shapes of sessions: spoken over WebSockets only."""
+
+FIXED_MODEL_DIALECTS = frozenset(
+    {"any-shape", "mistral-native", "perplexity-async", "replicate", "stated-counts", "vercel-sdk", "watsonx", "workers-ai"}
+)
+"""Dialects whose requests do not name their model as a top-level ``model`` that could be changed."""
 
 NOT_A_CALL = "not a model call"
 UNKNOWN = "a path that nothing here reads the usage of"
 LATER = "its usage is not read yet"
 COUNTING = "counting tokens is free"
+
+BATCH = "batch"
+"""Operation of a batch's submission: counted at its estimate, billed when its results are read."""
+
+UPLOAD = "upload"
+"""Operation of an upload: free, unless it holds a batch's requests, which are then checked against budgets and not yet billed."""
+
+RETRIEVE = "retrieve"
+"""Operation of a request that asks for nothing new: its answer may state what an earlier one used, so nothing is held for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,5 +21,11 @@ WRAPPED = "wrapped"
 OLD_CAP = "old-cap"
 """The cap on output is ``max_tokens``; ``max_completion_tokens`` is not known to be taken."""
 
+TEN_SECONDS = "ten-seconds"
+"""A transcription is billed for ten seconds at least (console.groq.com/docs/speech-to-text)."""
+
+FIXED_MODEL = "fixed-model"
+"""The model stands where no rewrite reaches it: in a header, a list of attempts, a path of its own, or under another key."""
+
 SUBSCRIPTION = "subscription"
 """A plan's traffic: tokens are visible, the marginal price is none."""

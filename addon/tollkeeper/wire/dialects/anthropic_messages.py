@@ -89,8 +89,10 @@ class MessagesReader:
         elif kind == "message_delta":
             self._overlay(payload.get("usage"))
             note_copilot_cost(payload, self.notes)
-            stopped = bool(member(payload, "delta").get("stop_reason"))
-            self.notes.final = self.notes.final or (stopped and isinstance(payload.get("usage"), dict))
+            stopped = member(payload, "delta").get("stop_reason")
+            if stopped == "refusal":  # docs.claude.com, handling stop reasons: what came before it is billed, as the usage says
+                self.notes.refused(stopped)
+            self.notes.final = self.notes.final or (bool(stopped) and isinstance(payload.get("usage"), dict))
         elif kind == "message_stop":
             self.notes.ended = True
             # A recorded minority of hosts puts usage on message_stop; after it nothing follows in any case.
@@ -104,6 +106,8 @@ class MessagesReader:
         self.notes.identity(payload)
         if payload.get("type") == "error" or payload.get("error"):
             self.notes.failed(payload.get("error"))
+        if payload.get("stop_reason") == "refusal":
+            self.notes.refused("refusal")
         self._overlay(payload.get("usage"))
         note_copilot_cost(payload, self.notes)
         self.notes.ended = True

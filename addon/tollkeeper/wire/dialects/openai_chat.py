@@ -11,12 +11,17 @@ from tollkeeper.wire.counts import Json, member, name
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage
 from tollkeeper.wire.material import schema_text, texts, weigh
-from tollkeeper.wire.reading_asks import at_least_one, positive
+from tollkeeper.wire.reading_asks import at_least_one, fallback_models, positive
 from tollkeeper.wire.stated_cost import note_copilot_cost, note_stated_cost
 from tollkeeper.wire.traits import OLD_CAP, USAGE_UNASKED
 
 _ANSWERED = frozenset({"assistant", "tool", "function"})
+_TOKEN_BYTES = 4
+"""What an encoded token counts as input: about four bytes of English text."""
 _SCHEMAS = ("tools", "functions", "response_format")
+
+_FILTERED = ("content_filter", "sensitive", "refusal")
+"""Finish reasons that say a filter or the model refused (``sensitive``: Z.ai, docs.z.ai/api-reference)."""
 
 
 class OpenAIChat:
@@ -40,11 +45,14 @@ class OpenAIChat:
             choices=max(at_least_one(body.get("n")), at_least_one(body.get("best_of"))),
             fresh=not any(isinstance(turn, dict) and name(turn.get("role")) in _ANSWERED for turn in history),
             usage_requested=not streamed or asked or USAGE_UNASKED in endpoint.traits,
-            input_bytes=material.text_bytes + sum(len(schema_text(body.get(key)).encode("utf-8", "replace")) for key in _SCHEMAS),
+            input_bytes=material.text_bytes
+            + sum(len(schema_text(body.get(key)).encode("utf-8", "replace")) for key in _SCHEMAS)
+            + _TOKEN_BYTES * sum(_tokens_sent(body)),
             media_parts=material.media_parts,
             cache_write_ttl=material.cache_write_ttl,
             service_tier=name(body.get("service_tier")),
             server_tools=int(isinstance(body.get("web_search_options"), dict)),
+            fallback_models=fallback_models(body),
         )
 
     def prompt(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Iterator[str]:
@@ -52,11 +60,8 @@ class OpenAIChat:
         yield from texts(_inputs(body))
         for key in _SCHEMAS:
             yield schema_text(body.get(key))
-        for key in ("input", "prompt"):
-            tokens = body.get(key)
-            if isinstance(tokens, list):
-                for item in (tokens, *(inner for inner in tokens if isinstance(inner, list))):
-                    yield " a" * sum(1 for token in item if type(token) is int)
+        for tokens in _tokens_sent(body):
+            yield " a" * tokens
 
     def cap_path(self, endpoint: Endpoint, body: Mapping[str, Json]) -> tuple[str, ...]:
         """See ``Dialect``."""
@@ -88,7 +93,9 @@ class ChatReader:
             return True
         if not data.endswith(b'"usage":null}') and b'usage"' in data and (b'"usage":null' not in data or b'usage":{' in data):
             return True
-        return b'"finish_reason":"' in data or b'"finish_reason": "' in data or b'"error"' in data
+        if b'"finish_reason":"' in data or b'"finish_reason": "' in data or b'"error"' in data:
+            return True
+        return self.notes.refusal is None and b'"refusal":"' in data
 
     def mark(self, data: bytes) -> None:
         """See ``AnswerReader``."""
@@ -112,6 +119,10 @@ class ChatReader:
         for choice in choices:
             if choice.get("finish_reason"):
                 self._finished = notes.ended = True
+                if choice["finish_reason"] in _FILTERED:
+                    notes.refused(choice["finish_reason"])
+            if member(choice, "message").get("refusal") or member(choice, "delta").get("refusal"):
+                notes.refused("refusal")
             if choice.get("error"):
                 notes.failed(choice["error"])
         usage = self._find_usage(payload, choices)
@@ -120,6 +131,8 @@ class ChatReader:
             notes.keep_raw(usage)
             note_stated_cost(usage, notes)
             notes.term("service_tier", usage.get("service_tier"))
+            if self._endpoint.provider == "perplexity":
+                notes.term("search_context_size", usage.get("search_context_size"))
         note_copilot_cost(payload, notes)
         # A usage beside an unfinished choice is a running figure (Perplexity, DeepSeek).
         notes.final = notes.final or (self._usage is not None and (self._finished or notes.ended or not choices))
@@ -150,6 +163,15 @@ class ChatReader:
                 )
                 calls = holder.get("tool_calls")
                 yield from texts(member(call, "function") for call in (calls if isinstance(calls, list) else ()))
+
+
+def _tokens_sent(body: Mapping[str, Json]) -> Iterator[int]:
+    """How many tokens each array of them holds: embeddings and completions take text already encoded."""
+    for key in ("input", "prompt"):
+        tokens = body.get(key)
+        if isinstance(tokens, list):
+            for item in (tokens, *(inner for inner in tokens if isinstance(inner, list))):
+                yield sum(1 for token in item if type(token) is int)
 
 
 def _inputs(body: Mapping[str, Json]) -> tuple[Json, ...]:

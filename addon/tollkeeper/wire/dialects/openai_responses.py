@@ -6,15 +6,18 @@ Reference: platform.openai.com/docs/api-reference/responses; tool fees: platform
 from collections.abc import Iterator, Mapping
 
 from tollkeeper.core.call import Ask, Endpoint
-from tollkeeper.core.usage import Usage
+from tollkeeper.core.usage import EMPTY, Usage
 from tollkeeper.wire.counts import Json, count, member, name
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage
 from tollkeeper.wire.material import schema_text, texts, weigh
+from tollkeeper.wire.plans import windows_of_event
 from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED, positive
+from tollkeeper.wire.row import RETRIEVE
 from tollkeeper.wire.stated_cost import note_copilot_cost, note_stated_cost
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done"})
+_UNDER_WAY = frozenset({"queued", "in_progress"})
 _STATE = ("previous_response_id", "conversation")
 _SERVER_TOOLS = ("web_search", "file_search")
 _MAX_ITEMS = 10_000
@@ -40,6 +43,7 @@ class OpenAIResponses:
             cache_write_ttl=material.cache_write_ttl,
             service_tier=name(body.get("service_tier")),
             server_tools=_server_tools(body),
+            units={"output_images": 1} if _may_draw(body) else EMPTY,
         )
 
     def prompt(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Iterator[str]:
@@ -86,6 +90,8 @@ class ResponsesReader:
             or b'"response.completed"' in data
         ):
             return True
+        if b'"response.refusal.done"' in data[:80] or b'"codex.rate_limits"' in data[:80]:
+            return True
         return b"_call" in data and b"response.output_item.done" in data
 
     def mark(self, data: bytes) -> None:
@@ -96,6 +102,12 @@ class ResponsesReader:
         kind = name(payload.get("type"))
         if kind == "error":
             self.notes.failed(payload.get("error") or {"code": payload.get("code")})
+            return
+        if kind == "response.refusal.done":
+            self.notes.refused("refusal")
+            return
+        if kind == "codex.rate_limits":
+            self.notes.plan_windows = windows_of_event(payload)
             return
         if kind == "response.output_item.done":
             item = payload.get("item")
@@ -114,13 +126,11 @@ class ResponsesReader:
         """See ``AnswerReader``."""
         if payload.get("error") and "output" not in payload:
             self.notes.failed(payload["error"])
-        self._take(payload)
-        if name(payload.get("status")) in {"queued", "in_progress"}:
-            self.notes.flags.add("background")  # its usage is only ever seen where the client reads the response again
+        self._take(payload, whole=True)
         self.notes.ended = True
         self.notes.final = self._usage is not None
 
-    def _take(self, response: Mapping[str, Json]) -> None:
+    def _take(self, response: Mapping[str, Json], *, whole: bool = False) -> None:
         notes = self.notes
         notes.identity(response)
         notes.term("service_tier", response.get("service_tier"))
@@ -128,9 +138,14 @@ class ResponsesReader:
             notes.error = name(response["error"].get("code")) or name(response["error"].get("type")) or "error"
         self._tool_usage = member(response, "tool_usage") or self._tool_usage
         self._tools = response.get("tools") or self._tools
+        self._note_background(response, whole=whole)
+        if member(response, "incomplete_details").get("reason") == "content_filter":
+            notes.refused("content_filter")
         output = response.get("output")
         if isinstance(output, list) and output:
             self._items = [item for item in output[:_MAX_ITEMS] if isinstance(item, dict)]
+            if any(part.get("type") == "refusal" for item in self._items for part in _parts(item.get("content"))):
+                notes.refused("refusal")
         usage = response.get("usage")
         if isinstance(usage, dict) and has_counts(usage):
             self._usage = usage
@@ -138,10 +153,28 @@ class ResponsesReader:
             note_stated_cost(usage, notes)
         note_copilot_cost(response, notes)
 
+    def _note_background(self, response: Mapping[str, Json], *, whole: bool) -> None:
+        """A background response goes on without its client: whoever reads it at its end has the bill, and may read it twice.
+
+        platform.openai.com/docs/guides/background.
+        """
+        notes, status = self.notes, name(response.get("status"))
+        left = whole and self._endpoint.operation != RETRIEVE and status in _UNDER_WAY
+        if response.get("background") is not True and not left:
+            return
+        notes.repeatable = True
+        notes.pending = status in _UNDER_WAY
+        if notes.pending:
+            notes.flags.add("background")
+        elif notes.response_id is not None and self._endpoint.operation == RETRIEVE:
+            notes.results_of = (notes.response_id,)
+
     def calls(self) -> tuple[Usage, ...]:
         """See ``AnswerReader``. Hosted tools are not in ``usage``: they are counted from the output items."""
         if self._usage is None:
             return ()
+        if self._endpoint.operation == RETRIEVE and not self.notes.repeatable:
+            return ()  # it was billed to whoever asked for it, while it was made
         model = self.notes.model or self._ask.model
         usage = inclusive_usage(self._usage, model, self._endpoint.traits, self.notes.flags)
         units = {**usage.units, **self._tool_units()}
@@ -190,6 +223,10 @@ class ResponsesReader:
                 yield from texts(item.get(key) for key in ("content", "summary", "arguments", "input", "code"))
 
 
+def _parts(content: Json) -> list[Mapping[str, Json]]:
+    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+
+
 def _numbers(usage: Mapping[str, Json]) -> Mapping[str, Json]:
     return {key: value for key, value in usage.items() if type(value) is int}
 
@@ -205,6 +242,14 @@ def _has_answer(turns: Json) -> bool:
         if isinstance(turn, dict) and (turn.get("role") == "assistant" or turn.get("type", "message") != "message"):
             return True
     return False
+
+
+def _may_draw(body: Mapping[str, Json]) -> bool:
+    """Whether it may call the image tool, whose tokens are billed besides at a picture model's price: held for at the ceiling."""
+    tools = body.get("tools")
+    return any(
+        isinstance(tool, dict) and tool.get("type") == "image_generation" for tool in (tools if isinstance(tools, list) else ())
+    )
 
 
 def _server_tools(body: Mapping[str, Json]) -> int:

@@ -5,12 +5,12 @@ from types import MappingProxyType
 
 from tollkeeper.wire.row import Provider
 
-from . import anthropic, aws, cloudflare, compatible, gateways, google, openai, others
+from . import anthropic, aws, cloudflare, compatible, gateways, google, openai, others, xai
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {
         provider.name: provider
-        for module in (anthropic, aws, cloudflare, compatible, gateways, google, openai, others)
+        for module in (anthropic, aws, cloudflare, compatible, gateways, google, openai, others, xai)
         for provider in module.PROVIDERS
     }
 )

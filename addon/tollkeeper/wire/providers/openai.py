@@ -1,11 +1,13 @@
 """OpenAI, the ChatGPT plan, and where others host OpenAI's surface."""
 
-from tollkeeper.wire.row import LATER, RESPONSES, Provider, blind, free, read
+from tollkeeper.wire.row import RESPONSES, Provider, blind, free, read
 from tollkeeper.wire.traits import SUBSCRIPTION, USAGE_ASKABLE, USAGE_UNASKED
+
+from .batches import ASSISTANTS
 
 _OPENAI = (
     free("POST", r"/v1/traces/ingest", "telemetry"),
-    blind("POST", r"/v1/threads(?:/[^/]+)?/runs(?:/.*)?", "chat", f"Assistants: {LATER}"),
+    *ASSISTANTS,
     free("*", r"/v1/(?:assistants|threads|conversations|organization|evals)(?:/.*)?"),
     blind("POST", r"/v1/(?:vector_stores|containers)(?:/.*)?", "storage", "storage and searches are billed by time and request"),
 )
@@ -13,7 +15,8 @@ _OPENAI = (
 _CHATGPT = (
     blind("POST", r"/backend-api/(?:f/)?conversation", "chat", "ChatGPT on the web: part of a plan, states no usage"),
     read("POST", r"/backend-api/codex/responses(?:/compact)?", "chat", RESPONSES),
-    blind("GET WEBSOCKET", r"/backend-api/codex/responses", "chat", "Responses over a WebSocket: its frames are not read yet"),
+    read("WEBSOCKET", r"/backend-api/codex/responses", "chat", RESPONSES),
+    blind("GET", r"/backend-api/codex/responses", "chat", "the upgrade to a WebSocket, without its frames"),
     free("*", r".*"),
 )
 
@@ -21,7 +24,7 @@ _COPILOT = (free("POST", r".*/(?:models/session|telemetry|agents/.*|copilot_inte
 
 PROVIDERS = (
     Provider(name="openai", rows=_OPENAI, usage=USAGE_ASKABLE, new_cap=True),
-    Provider(name="azure", usage=USAGE_ASKABLE, new_cap=True),
+    Provider(name="azure", rows=ASSISTANTS, usage=USAGE_ASKABLE, new_cap=True),
     Provider(name="github-models", usage=USAGE_ASKABLE, new_cap=True),
     Provider(name="chatgpt", rows=_CHATGPT, traits=frozenset({SUBSCRIPTION})),
     Provider(name="copilot", rows=_COPILOT, usage=USAGE_UNASKED, new_cap=True, traits=frozenset({SUBSCRIPTION})),
