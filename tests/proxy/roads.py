@@ -1,6 +1,7 @@
 """Stages on a ledger of the test's own, and a road over them."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,3 +47,12 @@ def make_road(tmp_path: Path, book: PriceBook) -> Iterator[MakeRoad]:
 def run(coroutine: Any) -> Any:
     """Run one coroutine to its end."""
     return asyncio.run(coroutine)
+
+
+def entries(path: Path) -> list[dict[str, Any]]:
+    connection = sqlite3.connect(path)
+    connection.row_factory = sqlite3.Row
+    try:
+        return [dict(row) for row in connection.execute("SELECT * FROM entry ORDER BY seq")]
+    finally:
+        connection.close()

@@ -1,11 +1,10 @@
 """One call on the whole road, as plain values: no mitmproxy, no network, a clock that stands still."""
 
 import json
-import sqlite3
 from pathlib import Path
 from typing import Any
 
-from proxy.roads import ADA, NOON, PROJECT, MakeRoad, run
+from proxy.roads import ADA, NOON, PROJECT, MakeRoad, entries, run
 from tollkeeper.core.call import Metering
 from tollkeeper.core.decision import Verdict
 from tollkeeper.core.entry import Outcome
@@ -47,15 +46,6 @@ def hear(passage: Passage, pieces: list[bytes]) -> bytes:
     """Pass an answer through the tap, as mitmproxy does; what the client got."""
     tap = passage.tap(lambda: NOON)
     return b"".join(b"".join(tap(piece)) for piece in [*pieces, b""])
-
-
-def entries(path: Path) -> list[dict[str, Any]]:
-    connection = sqlite3.connect(path)
-    connection.row_factory = sqlite3.Row
-    try:
-        return [dict(row) for row in connection.execute("SELECT * FROM entry ORDER BY seq")]
-    finally:
-        connection.close()
 
 
 def test_a_call_is_held_heard_priced_and_settled_to_the_nano_dollar(make_road: MakeRoad, tmp_path: Path) -> None:
@@ -228,9 +218,21 @@ def test_an_unknown_path_of_a_provider_is_recorded_as_unmetered_with_the_reason(
         await road.settle(passage, Outcome.OK, cut=False)
 
     run(scenario())
-    (entry,) = entries(tmp_path / "ledger.db")
+    hold, entry = entries(tmp_path / "ledger.db")
+    assert (hold["kind"], entry["kind"]) == ("hold", "settle")
     assert entry["usage_source"] == "unmetered"
-    assert entry["reason"] == endpoint.reason
+    assert entry["unmetered"] == endpoint.reason
+
+
+def test_a_budget_that_is_used_up_stops_what_cannot_be_metered_too(make_road: MakeRoad, tmp_path: Path) -> None:
+    road = make_road('mode = "enforce"\n[budget.none]\namount = "0 USD"\nwindow = "day"\n')
+    endpoint = endpoint_for("openai", "api.openai.com", "POST", "/v1/something/new")
+
+    passage = run(road.admit(endpoint, endpoint.path, b"", ADA, PROJECT))
+
+    assert passage.refusal is not None
+    assert "none" in passage.refusal.body.decode()
+    assert entries(tmp_path / "ledger.db")[-1]["kind"] == "refuse"
 
 
 def test_a_refused_provider_answer_costs_nothing(make_road: MakeRoad, tmp_path: Path) -> None:

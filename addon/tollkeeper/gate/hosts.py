@@ -24,12 +24,22 @@ _SET = re.compile(r"\{(\w+)\}")
 _LABELS = r"[^.]+(?:\.[^.]+)*"
 
 
+UNLISTED = "this host is not opened: add it as a host of your own (docs/gate.md)"
+"""The reason of a name that is a provider's, but stands in no list of names to open."""
+
+
 @dataclass(frozen=True, slots=True)
 class KnownHost:
-    """What a host name is: whose, and whether its connections are opened (else they are tunnelled and counted)."""
+    """What a host name is: whose, and whether its connections are opened (else they are tunnelled and counted).
+
+    ``grpc``: it serves gRPC that we read, so that a client which speaks nothing but HTTP/2 is opened too.
+    """
 
     provider: str
     intercept: bool
+    grpc: bool = False
+    reason: str = ""
+    """Why it is recognised and never opened; empty for an opened one."""
 
 
 class HostTable:
@@ -82,6 +92,11 @@ class HostTable:
         """Whether connections to this host are opened: exactly the names our certificate authority may sign for."""
         known = self._cached(host)
         return known is not None and known.intercept
+
+    def speaks_grpc(self, host: str) -> bool:
+        """Whether this host serves gRPC that we read."""
+        known = self._cached(host)
+        return known is not None and known.grpc
 
     def providers(self) -> tuple[str, ...]:
         """The names of all providers, in the order of the table."""
@@ -142,7 +157,8 @@ def _read(text: str) -> Iterator[tuple[str, KnownHost]]:
         for key, intercept in (("hosts", True), ("seen", False)):
             for pattern in provider.get(key, ()):
                 for name in _expand(pattern, sets):
-                    yield name, KnownHost(provider["name"], intercept)
+                    reason = "" if intercept else provider.get("reason", UNLISTED)
+                    yield name, KnownHost(provider["name"], intercept, grpc=provider.get("grpc", False), reason=reason)
 
 
 def _expand(pattern: str, sets: Mapping[str, list[str]]) -> Iterator[str]:
