@@ -1,10 +1,10 @@
 # `make run` and `make test` need nothing but git, make and a Python 3: scripts/bootstrap does the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fmt lock wheel clean
+.PHONY: help run test check bench fuzz fmt lock pictures reference wheel clean
 PYTHON_HERE := .venv/bin/python
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo '  ARGS="…" is passed on, as in: make run ARGS="--port 8899", make test ARGS="-k gate"'
 
 run: ## install what is missing and start the proxy in this terminal
@@ -27,6 +27,11 @@ bench: ## measure against stock mitmproxy; the table is added to docs/benchmarks
 	@scripts/bootstrap dev
 	@$(PYTHON_HERE) scripts/bench $(ARGS)
 
+fuzz: ## look for inputs that break the framers, the decoders and the meter, for a minute (ARGS="--seconds 600")
+	@scripts/bootstrap dev
+	@$(PYTHON_HERE) -m pip install --quiet --require-hashes --no-deps -r requirements/fuzz.lock
+	@$(PYTHON_HERE) scripts/fuzz $(ARGS)
+
 fmt: ## format the code and put imports in order
 	@scripts/bootstrap dev
 	$(PYTHON_HERE) -m ruff check --fix-only --quiet
@@ -35,6 +40,14 @@ fmt: ## format the code and put imports in order
 lock: ## pin the newest allowed versions in requirements/*.lock
 	@scripts/bootstrap dev
 	scripts/lock
+
+pictures: ## draw the pictures of README and docs from a seeded ledger
+	@scripts/bootstrap dev
+	@$(PYTHON_HERE) scripts/pictures $(ARGS)
+
+reference: ## write docs/reference.md from the commands' own --help
+	@scripts/bootstrap dev
+	@$(PYTHON_HERE) scripts/reference $(ARGS)
 
 wheel: ## build the wheel into dist/
 	@scripts/bootstrap dev

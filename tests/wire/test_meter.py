@@ -274,3 +274,13 @@ def test_a_stream_that_fails_at_once_is_charged_nothing() -> None:
     meter = Meter(CHAT, Ask(model="gpt-4o", streamed=True), 200, SSE)
     meter.feed(sse({"error": {"type": "server_error", "message": "no"}}, "[DONE]"))
     assert meter.close(cut=False).source is UsageSource.NONE
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_a_byte_order_mark_may_come_in_pieces(at: int) -> None:
+    answer = b'\xef\xbb\xbfdata: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\ndata: [DONE]\n\n'
+    meter = Meter(CHAT, Ask(model="gpt-4o-mini", streamed=True), 200, {"content-type": "text/event-stream"})
+    meter.feed(answer[:at])
+    meter.feed(answer[at:])
+    (usage,) = meter.close(cut=False).calls
+    assert (usage.input_tokens, usage.output_tokens) == (7, 3)

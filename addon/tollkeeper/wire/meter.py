@@ -32,6 +32,7 @@ MAX_RETAINED_BYTES = 512 * 1024
 """How much of a stream is kept in case it is cut: 100,000 tokens of text deltas take about five times that, then it is a sample."""
 
 MAX_ERROR_BYTES = 256 * 1024
+_BOM = b"\xef\xbb\xbf"
 _SKIMMED_BYTES = 64 * 1024
 _TOKEN_COUNT = re.compile(rb'"token_count"\s*:\s*(\d{1,12})')
 _NO_LINKS: Mapping[str, str] = MappingProxyType({})
@@ -133,8 +134,8 @@ class Meter:
             self._sniffed = True
             self._framer = BINARY[self._endpoint.dialect or ""].framer(self._endpoint, self._headers, MAX_BODY_BYTES)
             return True
-        start = data.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
-        if not start:
+        start = data.removeprefix(_BOM).lstrip(b" \t\r\n")
+        if not start or _BOM.startswith(data):
             return False
         self._sniffed = True
         if self._status >= 400 or self._reader is None or self._answers is Answers.OPAQUE:

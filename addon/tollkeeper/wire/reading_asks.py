@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from decimal import ROUND_CEILING
 
-from .counts import Json, decimal, name
+from .counts import Json, decimal, member, name
+from .repair.effort import word_for
 
 MAX_CHOICES = 1024
 MAX_FALLBACKS = 32
@@ -21,6 +22,20 @@ def fallback_models(body: Mapping[str, Json]) -> tuple[str, ...]:
     listed = body.get("models")
     named = (name(one) for one in (listed[:MAX_FALLBACKS] if isinstance(listed, list) else ()))
     return tuple(one for one in named if one is not None and not one.isdigit() and one != body.get("model"))
+
+
+def effort_of(word: Json, budget_tokens: Json = None) -> str | None:
+    """How much thinking a request asks for: its own word in small letters, else the word that its budget of tokens stands for."""
+    if (said := name(word)) is not None:
+        return said.lower()
+    return word_for(budget_tokens) if type(budget_tokens) is int else None
+
+
+def effort_in(config: Mapping[str, Json]) -> str | None:
+    """The same of Gemini's configuration of an answer."""
+    thinking = member(config, "thinkingConfig") or member(config, "thinking_config")
+    level = thinking.get("thinkingLevel") or thinking.get("thinking_level")
+    return effort_of(level, thinking.get("thinkingBudget", thinking.get("thinking_budget")))
 
 
 def at_least_one(value: Json) -> int:

@@ -10,7 +10,7 @@ from tollkeeper.core.usage import Usage
 from tollkeeper.wire.counts import Json, count, has_count, member, name
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.material import schema_text, texts, weigh
-from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED, positive
+from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED, effort_of, fallback_models, positive
 from tollkeeper.wire.stated_cost import note_copilot_cost, note_stated_cost
 
 _TERMS = ("service_tier", "inference_geo", "speed")
@@ -47,6 +47,8 @@ class AnthropicMessages:
             media_parts=material.media_parts,
             cache_write_ttl=ttl,
             service_tier=name(body.get("service_tier")),
+            effort=effort_of(member(body, "output_config").get("effort"), member(body, "thinking").get("budget_tokens")),
+            fallback_models=fallback_models({"model": body.get("model"), "models": _others(body)}),
             server_tools=_server_tools(tools),
         )
 
@@ -209,6 +211,16 @@ def _with(usage: Usage, reasoning: int, units: Mapping[str, int]) -> Usage:
         reasoning_tokens=usage.reasoning_tokens or min(reasoning, usage.output_tokens),
         units=usage.units or units,
     )
+
+
+def _others(body: Mapping[str, Json]) -> list[Json]:
+    """Models that may answer besides: those to fall back to, and an advisor's (docs.claude.com, server-side fallback, advisor tool)."""
+    fallbacks, tools = body.get("fallbacks"), body.get("tools")
+    if not fallbacks and not isinstance(tools, list):
+        return []
+    named = [one.get("model") if isinstance(one, dict) else one for one in (fallbacks if isinstance(fallbacks, list) else ())]
+    advisors = [tool["model"] for tool in (tools if isinstance(tools, list) else ()) if isinstance(tool, dict) and "model" in tool]
+    return [*named, *advisors]
 
 
 def _server_tools(tools: Json) -> int:

@@ -10,7 +10,7 @@ from tollkeeper.core.usage import Usage
 from tollkeeper.wire.counts import Json, count, has_count, member, name
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.material import schema_text, texts, weigh
-from tollkeeper.wire.reading_asks import at_least_one, positive
+from tollkeeper.wire.reading_asks import at_least_one, effort_in, positive
 from tollkeeper.wire.traits import WRAPPED
 
 from .gemini_counts import (
@@ -78,6 +78,7 @@ class GeminiGenerate:
             input_bytes=material.text_bytes + len(schemas.encode("utf-8", "replace")),
             media_parts=material.media_parts,
             service_tier=tier(request.get("serviceTier")) or tier(request.get("service_tier")),
+            effort=effort_in(config),
             server_tools=fees.pop(SEARCH, 0),
             units=fees,
         )

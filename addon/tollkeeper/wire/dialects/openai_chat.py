@@ -11,7 +11,7 @@ from tollkeeper.wire.counts import Json, member, name
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage
 from tollkeeper.wire.material import schema_text, texts, weigh
-from tollkeeper.wire.reading_asks import at_least_one, fallback_models, positive
+from tollkeeper.wire.reading_asks import at_least_one, effort_of, fallback_models, positive
 from tollkeeper.wire.stated_cost import note_copilot_cost, note_stated_cost
 from tollkeeper.wire.traits import OLD_CAP, USAGE_UNASKED
 
@@ -51,6 +51,7 @@ class OpenAIChat:
             media_parts=material.media_parts,
             cache_write_ttl=material.cache_write_ttl,
             service_tier=name(body.get("service_tier")),
+            effort=effort_of(body.get("reasoning_effort") or member(body, "reasoning").get("effort")),
             server_tools=int(isinstance(body.get("web_search_options"), dict)),
             fallback_models=fallback_models(body),
         )

@@ -12,7 +12,7 @@ from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage
 from tollkeeper.wire.material import schema_text, texts, weigh
 from tollkeeper.wire.plans import windows_of_event
-from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED, positive
+from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED, effort_of, positive
 from tollkeeper.wire.row import RETRIEVE
 from tollkeeper.wire.stated_cost import note_copilot_cost, note_stated_cost
 
@@ -42,6 +42,7 @@ class OpenAIResponses:
             media_parts=material.media_parts,
             cache_write_ttl=material.cache_write_ttl,
             service_tier=name(body.get("service_tier")),
+            effort=effort_of(member(body, "reasoning").get("effort")),
             server_tools=_server_tools(body),
             units={"output_images": 1} if _may_draw(body) else EMPTY,
         )

@@ -68,7 +68,7 @@ _START = r"(?:^|[/.:~])(?:ft:)?"
 _TABLE: Final = tuple(
     (re.compile(pattern), abilities)
     for pattern, abilities in (
-        (_START + r"gpt-5[\d.]*-chat|" + _START + r"(?:gpt-[34](?!\d)|chatgpt)", _PLAIN),
+        (_START + r"gpt-5[\d.]*-chat|" + _START + r"(?:gpt-(?:35|[34](?!\d))|chatgpt)", _PLAIN),
         (_START + r"gpt-5-pro", _reasons("high")),
         (_START + r"gpt-5\.[2-9]\d*-pro", _reasons("medium", "high", "xhigh")),
         (_START + r"gpt-5(?:\.1)?-codex(?!-max)", _reasons(*_LOW_HIGH)),

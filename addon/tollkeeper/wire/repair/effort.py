@@ -36,3 +36,8 @@ def word_for(budget_tokens: int) -> str:
 def budget_for(word: str) -> int:
     """The budget of thinking tokens for a word."""
     return next((most for most, name in _BUDGETS if rank(name) >= rank(word)), 32_768)
+
+
+def shown(word: str) -> str:
+    """A client's word for people: cut, and printable."""
+    return "".join(letter if letter.isprintable() else "?" for letter in word[:20])
