@@ -11,7 +11,7 @@ from tollkeeper.cli.main import VERBS, cli
 from tollkeeper.policy.document import parse_policy
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROSE = "\n".join(page.read_text() for page in PAGES)
 CODE = re.compile(r"`(?:\$ )?(tollkeeper [a-z][^`\n]*)`|^\$ (tollkeeper [a-z].*)$", re.MULTILINE)
 COMMANDS = sorted({(first or second).partition("  #")[0].strip() for first, second in CODE.findall(PROSE)})

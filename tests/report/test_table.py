@@ -1,6 +1,7 @@
 """Reports for people."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,8 @@ def test_many_gaps_are_counted_after_the_first_five(path: Path) -> None:
     total = Group(calls=1)
     found = Report(
         by=(), since=None, until=None, zone="UTC", groups=(), total=total, first_at=None, last_at=None, price_sources=(),
-        unpriced=(gap,) * 7, unmetered=(), open_calls=2, open_nanousd=10**9, expired_calls=1,
+        unpriced=tuple(replace(gap, model=f"m{number}") for number in range(7)),
+        unmetered=(), open_calls=2, open_nanousd=10**9, expired_calls=1,
     )  # fmt: skip
 
     lines = notes(found)

@@ -1,18 +1,13 @@
 """``tollkeeper demo``: the whole road offline. A real proxy, real TLS, real budgets; only the provider is ours."""
 
-import contextlib
-import http.client
 import json
-import os
-import ssl
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -20,12 +15,8 @@ from tollkeeper.core.errors import GateError
 from tollkeeper.core.money import format_usd
 from tollkeeper.ledger.queries import tail
 from tollkeeper.ledger.rows import CallRow
-from tollkeeper.proxy.settings import Settings
 
-from .process import spawn
-
-if TYPE_CHECKING:
-    from .demo_provider import FakeProvider
+from .trial import ANSWER_SECONDS, ANTHROPIC, GEMINI, OPENAI, call_through, trial_proxy
 
 POLICY = """\
 schema = 1
@@ -42,13 +33,11 @@ model = ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-pro"]
 on_exceed = { rewrite = ["gpt-4o-mini", "claude-haiku-4-5", "gemini-2.5-flash"] }
 """
 
-OPENAI, ANTHROPIC, GEMINI = "api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com"
 QUESTION = "Summarise this agreement for somebody who has one minute. " + (
     "The keeper of a turnpike takes the toll of every cart, writes it in the book, and lets no cart pass that cannot pay. " * 30
 )
 OUTCOMES = frozenset({"metered", "downgraded", "refused"})
 MAX_CALLS = 20
-ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +79,7 @@ def command() -> None:
         home = Path(folder) / "home"
         home.mkdir(mode=0o700)
         (home / "policy.toml").write_text(POLICY)
-        with _proxy(home, provider) as port:
+        with trial_proxy(home, provider) as port:
             _say("Its policy: $0.024 a day for everything; of that, $0.02 for the best models, then a cheaper one answers.\n")
             seen = _walk(home, port)
         _print_report(home / "ledger.db")
@@ -129,10 +118,9 @@ def asks() -> Iterator[Ask]:
 
 def _walk(home: Path, port: int) -> set[str]:
     """Make the calls and tell each, until one is refused; the outcomes that were seen."""
-    context = ssl.create_default_context(cafile=str(home / "ca" / "bundle.pem"))
     outcomes: set[str] = set()
     for number, ask in enumerate(asks(), start=1):
-        reply = _call(ask, port, context)
+        reply = _call(ask, port, home / "ca" / "bundle.pem")
         outcome = _tell(number, ask, reply, _row(home / "ledger.db", number))
         outcomes.add(outcome)
         if outcome == "refused" or number == MAX_CALLS:
@@ -140,18 +128,11 @@ def _walk(home: Path, port: int) -> set[str]:
     return outcomes
 
 
-def _call(ask: Ask, port: int, context: ssl.SSLContext) -> Reply:
+def _call(ask: Ask, port: int, bundle: Path) -> Reply:
     """One HTTPS call through the proxy, as any client makes it."""
-    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=ANSWER_SECONDS)
-    connection.set_tunnel(ask.host, 443)
-    headers = {"content-type": "application/json", "authorization": "Bearer demo", "x-api-key": "demo"}
     steering = {"x-fake-chunks": "20", "x-fake-output-tokens": str(ask.output_tokens), "x-fake-delay-ms": "5"}
-    try:
-        connection.request("POST", ask.path, json.dumps(ask.body), {**headers, **steering})
-        response = connection.getresponse()
-        return Reply(status=response.status, body=response.read())
-    finally:
-        connection.close()
+    status, body = call_through(port, bundle, ask.host, ask.path, ask.body, steering)
+    return Reply(status=status, body=body)
 
 
 def _row(ledger: Path, count: int) -> CallRow:
@@ -176,39 +157,6 @@ def _tell(number: int, ask: Ask, reply: Reply, row: CallRow) -> str:
     used = f"in {row.tokens.total_input_tokens:>5,}  out {row.tokens.output_tokens:>4,}  {format_usd(row.cost_nanousd):>8}"
     _say(f"{head}  {word:<30} {used}")
     return outcome
-
-
-@contextlib.contextmanager
-def _proxy(home: Path, provider: "FakeProvider") -> Iterator[int]:
-    """A proxy of our own with ``home``, sent to the fake provider; gives its port, and ends it."""
-    trusted = home.parent / "provider-ca.pem"
-    trusted.write_bytes(provider.authority.root_pem)
-    log = home / "proxy.log"
-    settings = Settings(port=0, drain_seconds=2.0, parent=os.getpid())
-    chosen = {
-        "TOLLKEEPER_HOME": str(home),
-        "TOLLKEEPER_RESOLVE": ",".join(f"{host}:443=127.0.0.1:{provider.port}" for host in (OPENAI, ANTHROPIC, GEMINI)),
-        "SSL_CERT_FILE": str(trusted),
-    }
-    before = {name: os.environ.get(name) for name in chosen}
-    os.environ.update(chosen)
-    try:
-        process, state = spawn(settings, log=log)
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-    try:
-        yield int(state["port"])
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _print_report(ledger: Path) -> None:

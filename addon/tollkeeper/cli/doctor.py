@@ -16,10 +16,12 @@ from tollkeeper.core.clock import system_clock
 from tollkeeper.core.errors import TollkeeperError
 from tollkeeper.core.paths import Home, home
 from tollkeeper.gate.access import is_loopback
+from tollkeeper.gate.extra_hosts import host_table
 from tollkeeper.gate.files import BUNDLE, ROOT_CERTIFICATE
 from tollkeeper.gate.health import Check, State, authority_checks, shell_checks
 from tollkeeper.gate.hosts import HostTable
 
+from .checks import block_checks, client_checks, gap_checks, guarded_all, identity_checks
 from .process import ask_status, read_state
 
 if TYPE_CHECKING:
@@ -33,9 +35,13 @@ BOOTSTRAP = "scripts/bootstrap runtime"
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for bug reports; holds no secret.")
-def command(as_json: bool) -> None:
-    """Check proxy, CA, this shell, ledger, prices and policy. Ends with 1 when something is broken."""
-    checks = examine(home())
+@click.option("--quick", is_flag=True, help="No trials: no TLS handshakes by the clients found, no call that must be blocked.")
+def command(as_json: bool, quick: bool) -> None:
+    """Check proxy, CA, this shell, every client found, identity, ledger, prices, policy and gaps. Ends with 1 when something is broken.
+
+    Clients are tried with a real TLS handshake against a server on this machine, a block with a real call to a fake provider.
+    """
+    checks = examine(home(), trials=not quick)
     worst = verdict(checks)
     if as_json:
         report = {"verdict": VERDICTS[worst], "version": __version__, "checks": [asdict(check) for check in checks]}
@@ -45,16 +51,26 @@ def command(as_json: bool) -> None:
     sys.exit(1 if worst is State.FAILED else 0)
 
 
-def examine(own: Home) -> list[Check]:
-    """Every check on the state folder ``own`` and on the environment of this process."""
+def examine(own: Home, *, trials: bool = False) -> list[Check]:
+    """Every check on the state folder ``own`` and on the environment of this process; ``trials`` adds those that take seconds."""
     state = read_state(own.state)
-    names = HostTable.load().permitted_names()
-    bundle, root = own.ca / BUNDLE, own.ca / ROOT_CERTIFICATE
     checks = proxy_checks(state, ask_status(state) if state else None)
+    try:
+        names = host_table(own.hosts).permitted_names()
+    except TollkeeperError as error:
+        checks.append(Check("hosts", State.FAILED, str(error)))
+        names = HostTable.load().permitted_names()
+    bundle, root = own.ca / BUNDLE, own.ca / ROOT_CERTIFICATE
     checks += authority_checks(own.ca, bundle, names, system_clock())
     checks += shell_checks(os.environ, _address(state), bundle, root, names, _listens)
+    if trials:
+        checks += guarded_all("clients", lambda: client_checks(own, names, os.environ))
+    checks += guarded_all("identity", lambda: identity_checks(own, os.environ, keys=trials))
     for group, check in (("ledger", _ledger), ("prices", _prices), ("policy", _policy)):
         checks.append(_guarded(group, check, own))
+    checks += guarded_all("gaps", lambda: gap_checks(own))
+    if trials:
+        checks += guarded_all("block", block_checks)
     return [*checks, *version_checks(sys.version_info[:3], _installed("mitmproxy"))]
 
 
@@ -89,7 +105,9 @@ def proxy_checks(state: dict[str, Any] | None, status: dict[str, Any] | None) ->
     if errors := status.get("ledger_errors"):
         checks.append(Check("proxy", State.FAILED, f"{errors} calls could not be recorded", "tollkeeper ledger verify"))
     for host, count in sorted(dict(status.get("untrusting_hosts") or {}).items())[:5]:
-        detail = f"{count} connections to {str(host)[:100]} ended in the handshake: that client does not trust our certificate"
+        detail = (
+            f"{count} connections to {str(host)[:100]} ended in the handshake: a client does not trust us (see `clients` below)"
+        )
         checks.append(Check("proxy", State.WARNING, detail, 'eval "$(tollkeeper env)"'))
     return checks
 

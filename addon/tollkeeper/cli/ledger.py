@@ -1,8 +1,6 @@
 """``tollkeeper ledger``: is it whole, price again what had no price, where is it."""
 
 import json
-import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from tollkeeper.core.errors import LedgerDamaged, SetupError
 from tollkeeper.core.money import format_usd, format_usd_exact
 from tollkeeper.core.paths import home
 
+from .progress import progress
 from .report import NOTHING_YET
 
 _ledger = click.option("--ledger", "ledger_path", type=click.Path(path_type=Path), help="The ledger.  [this user's]")
@@ -42,7 +41,8 @@ def verify(ledger_path: Path | None, as_json: bool) -> None:
     from tollkeeper.ledger.verify import verify as check
 
     file = _existing(ledger_path)
-    found = check(file, _progress("checking") if sys.stderr.isatty() else None)
+    with progress("checking entries") as tell:
+        found = check(file, tell)
     if as_json:
         click.echo(json.dumps({"schema": "tollkeeper.verify/1", "ledger": str(file), "sound": found.is_sound, **asdict(found)}))
     elif found.is_sound:
@@ -66,7 +66,8 @@ def reprice(ledger_path: Path | None, as_json: bool) -> None:
     file = _existing(ledger_path)
     overlay = home().prices
     book = PriceBook.load(overlay if overlay.exists() else None)
-    done = run(file, book, system_clock)
+    with progress("pricing again") as tell:
+        done = run(file, book, system_clock, lambda looked_at: tell(looked_at, 0))
     if as_json:
         amounts = {
             "cost_usd": format_usd_exact(done.cost_nanousd),
@@ -86,15 +87,28 @@ def reprice(ledger_path: Path | None, as_json: bool) -> None:
         click.echo(f"{done.still_unknown:,} still have none: see `tollkeeper prices unpriced`", err=True)
 
 
+@command.command()
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_json
+def merge(target: Path, sources: tuple[Path, ...], as_json: bool) -> None:
+    """Add the calls of other ledgers to TARGET: the shards of a CI run. Doing it again changes nothing.
+
+    Every source is verified first. Their budgets stay behind: the target's own count from its own calls.
+    """
+    from tollkeeper.ledger.merge import merge as run
+
+    done = [run(target, source, system_clock) for source in sources]
+    if as_json:
+        click.echo(json.dumps({"schema": "tollkeeper.merge/1", "target": str(target), "sources": [asdict(one) for one in done]}))
+        return
+    for one in done:
+        still = f", {one.open_calls:,} still open" if one.open_calls else ""
+        click.echo(f"{one.source}: {one.calls:,} calls added ({one.entries:,} entries), {one.known:,} entries were there{still}")
+
+
 def _existing(ledger_path: Path | None) -> Path:
     file = ledger_path or home().ledger
     if not file.exists():
         raise SetupError(f"{file}: {NOTHING_YET}")
     return file
-
-
-def _progress(what: str) -> Callable[[int, int], None]:
-    def tell(done: int, total: int) -> None:
-        click.echo(f"\r{what} {done:,} of {total:,} entries", nl=done == total, err=True)
-
-    return tell

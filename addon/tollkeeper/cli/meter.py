@@ -17,6 +17,9 @@ from tollkeeper.core.paths import home
 from tollkeeper.core.usage import Reading, Usage, UsageSource
 from tollkeeper.wire.archives import ArchiveError, answered_at, archive_kind, read_archive
 from tollkeeper.wire.exchange import Exchange, exchange_prompt, read_exchange
+from tollkeeper.wire.plans import plan_of
+
+from .progress import progress
 
 if TYPE_CHECKING:
     from tollkeeper.gate.hosts import HostTable
@@ -35,14 +38,15 @@ def command(files: tuple[Path, ...]) -> None:
     FILE is a HAR 1.2, a mitmproxy flow file, or JSON lines, gzipped or not; `-` is standard input. One JSON object per exchange
     goes to stdout, in order. Ends with 1 when a file or a record could not be read; the rest is printed all the same.
     """
-    from tollkeeper.gate.hosts import HostTable
+    from tollkeeper.gate.extra_hosts import host_table
     from tollkeeper.pricing.book import PriceBook
 
     overlay = home().prices
-    desk = _Desk(HostTable.load(), PriceBook.load(overlay if overlay.exists() else None))
+    desk = _Desk(host_table(home().hosts), PriceBook.load(overlay if overlay.exists() else None))
     failed = False
-    for path in files:
-        for item in _exchanges(path):
+    with progress("metering", beside_output=True) as tell:
+        for done, (path, item) in enumerate(((file, item) for file in files for item in _exchanges(file)), start=1):
+            tell(done, 0)
             if isinstance(item, ArchiveError):
                 failed = True
                 click.echo(f"tollkeeper: {item.id}: {item.message}", err=True)
@@ -75,7 +79,9 @@ class _Desk:
 
         provider = self.hosts.provider_of(exchange.host) or exchange.provider or f"unknown:{exchange.host[:100]}"
         endpoint, ask, reading = read_exchange(exchange, provider)
-        call = Call(id=exchange.id, started_at=_when(exchange), endpoint=endpoint, ask=ask)
+        fields = [(name.encode(), value.encode("utf-8", "replace")) for name, value in exchange.request_headers.items()]
+        plan = plan_of(endpoint, fields)
+        call = Call(id=exchange.id, started_at=_when(exchange), endpoint=endpoint, ask=ask, plan=plan)
         reading = complete(reading, call, lambda: exchange_prompt(endpoint, exchange))
         return {
             "id": exchange.id,

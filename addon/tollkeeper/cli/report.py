@@ -1,63 +1,243 @@
-"""``tollkeeper report``: who used what, and what it cost."""
+"""``tollkeeper report``: who used what, and what it cost, in every form."""
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tollkeeper.core.clock import system_clock
+from tollkeeper.core.errors import ConfigError, SetupError, TollkeeperError
 from tollkeeper.core.paths import home
+from tollkeeper.ledger.grouping import GROUPINGS
+from tollkeeper.report.formats import ALIASES, BINARY, FORMATS, format_of
+
+from .progress import progress
+
+if TYPE_CHECKING:
+    from tollkeeper.ledger.rows import Report
+    from tollkeeper.policy.model import Policy
 
 NOTHING_YET = "nothing metered yet; start with `tollkeeper run -- CMD`, or see it work offline with `tollkeeper demo`"
-GROUPINGS = ("day", "hour", "model", "provider", "principal", "project", "session", "client", "operation", "agent")
-
+MAX_KEYS = 4
 
 EXAMPLES = """\b
-tollkeeper report --by day --by model --since 7d
-tollkeeper report --by principal --since month --csv > costs.csv"""
+tollkeeper report --by person,model --since month
+tollkeeper report --by day --since 7d -o week.html
+tollkeeper report --by principal --since month --csv > costs.csv
+tollkeeper report --by project --format markdown >> "$GITHUB_STEP_SUMMARY"
+
+Group by: {names}; person or who is principal, tool is client, group is team.""".format(names=", ".join(GROUPINGS))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of the ledger, in which zone."""
+
+    path: Path
+    by: tuple[str, ...]
+    since: int | None
+    until: int | None
+    zone: str
+    now: int
 
 
 @click.command(epilog=EXAMPLES)
-@click.option("--by", type=click.Choice(GROUPINGS), multiple=True, help="Group by; give it twice to divide further.  [model]")
+@click.option("--by", metavar="NAME[,NAME]", multiple=True, help="Group by; several divide further.  [model]")
 @click.option("--since", metavar="TIME", help='From: "7d", "36h", "today", "month", "2026-11-01".  [everything]')
 @click.option("--until", metavar="TIME", help="Up to; a date means the end of that day.")
 @click.option("--zone", metavar="ZONE", help="Time zone of days and dates, like Europe/Rome.  [this machine's]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.option("--csv", "as_csv", is_flag=True, help="CSV, one row per group.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="How it is written.  [table, or as FILE ends]")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it there.  [standard output]"
+)
+@click.option("--top", type=click.IntRange(1, 10_000), metavar="N", help="Only the N dearest rows; the rest are one row.")
+@click.option("--title", default="AI spend", show_default=True, help="Heading of markdown, html and svg.")
+@click.option("--width", type=click.IntRange(40, 400), help="Columns of the table.  [the terminal's]")
+@click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
+@click.option("--csv", "as_csv", is_flag=True, help="Short for --format csv.")
+@click.option(
+    "--policy", "policy_path", type=click.Path(path_type=Path), help="Budgets to show in html.  [policy.toml of the home]"
+)
 @click.option("--ledger", "ledger_path", type=click.Path(path_type=Path), help="The ledger to read.  [this user's]")
 def command(
     by: tuple[str, ...],
     since: str | None,
     until: str | None,
     zone: str | None,
+    form: str | None,
+    output: Path | None,
+    top: int | None,
+    title: str,
+    width: int | None,
     as_json: bool,
     as_csv: bool,
+    policy_path: Path | None,
     ledger_path: Path | None,
 ) -> None:
     """Calls, tokens and costs, grouped. Unknown is –, estimated carries ~, and every gap is named underneath."""
-    from tollkeeper.ledger.queries import report
-    from tollkeeper.report.machine import report_csv, report_object
+    chosen = _form(form, output, as_json=as_json, as_csv=as_csv)
+    asked = _asked(by, since, until, zone, ledger_path or home().ledger)
+    if chosen in BINARY and output is None and sys.stdout.isatty():
+        raise click.UsageError(f"{chosen} is not for a terminal: name a file with -o")
+    if ledger_path is None and not asked.path.exists() and chosen in {"table", "markdown", "html", "svg"}:
+        click.echo(NOTHING_YET, err=True)
+        return
+    if chosen == "html":
+        written: str | bytes = _html(asked, title, policy_path)
+    elif chosen == "focus":
+        written = _focus(asked)
+    else:
+        found = _written(asked, chosen, top, title, width, output, policy_path)
+        if found is None:
+            return
+        written = found
+    if output is not None:
+        _write(output, written)
+    elif isinstance(written, bytes):
+        sys.stdout.buffer.write(written)
+    else:
+        click.echo(written, nl=False)
+
+
+def groupings(by: Sequence[str]) -> tuple[str, ...]:
+    """``--by`` as said once or often, with commas or without, in whatever words. Raises ``ConfigError``."""
+    found = []
+    for said in (word.strip().lower() for part in by for word in part.split(",")):
+        name = ALIASES.get(said, said)
+        if name not in GROUPINGS:
+            from tollkeeper.core.toml_lines import nearest
+
+            near = nearest(name, (*GROUPINGS, *ALIASES))
+            raise ConfigError(
+                f'cannot group by "{said[:40]}"{f"; did you mean {near}?" if near else ""} Known: {", ".join(GROUPINGS)}'
+            )
+        found.append(name)
+    if len(names := tuple(dict.fromkeys(found))) > MAX_KEYS:
+        raise ConfigError(f"{len(names)} groupings at once: {MAX_KEYS} are the most that can be read")
+    return names or ("model",)
+
+
+def _form(form: str | None, output: Path | None, *, as_json: bool, as_csv: bool) -> str:
+    said = [name for name, given in (("json", as_json), ("csv", as_csv), (form, form is not None)) if given and name]
+    if len(set(said)) > 1:
+        raise click.UsageError("--json, --csv and --format exclude each other")
+    return said[0] if said else (format_of(str(output)) if output else None) or "table"
+
+
+def _asked(by: tuple[str, ...], since: str | None, until: str | None, zone: str | None, path: Path) -> Asked:
     from tollkeeper.report.period import local_zone_name, parse_moment, zone_of
 
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other")
     name = zone or local_zone_name()
     where, now = zone_of(name), system_clock()
     start = parse_moment(since, now, where) if since else None
     end = parse_moment(until, now, where, is_end=True) if until else None
-    path = ledger_path or home().ledger
-    if ledger_path is None and not path.exists() and not (as_json or as_csv):
-        click.echo(NOTHING_YET, err=True)
-        return
-    found = report(path, by=tuple(dict.fromkeys(by)) or ("model",), since=start, until=end, zone=name)
-    if as_json:
-        click.echo(json.dumps(report_object(found), indent=2, ensure_ascii=False))
-    elif as_csv:
-        click.echo(report_csv(found), nl=False)
-    elif not found.total.calls:
-        click.echo(NOTHING_YET if start is None and end is None else "no calls in that time", err=True)
-    else:
-        from tollkeeper.report.table import print_report
+    return Asked(path, groupings(by), start, end, name, now)
 
-        print_report(found, sys.stdout)
+
+def _written(
+    asked: Asked, form: str, top: int | None, title: str, width: int | None, output: Path | None, policy: Path | None
+) -> str | bytes | None:
+    """The report in one of the forms that come from its rows alone; None when it was printed, or there is nothing."""
+    from tollkeeper.ledger.queries import report
+    from tollkeeper.report import machine
+    from tollkeeper.report.formats import fold_rest
+
+    with progress("summing") as tell:
+        found = report(asked.path, by=asked.by, since=asked.since, until=asked.until, zone=asked.zone, progress=tell)
+    if top is not None:
+        found = fold_rest(found, top)
+    if form == "json":
+        return json.dumps(machine.report_object(found), indent=2, ensure_ascii=False) + "\n"
+    if form in {"csv", "tsv"}:
+        return machine.report_csv(found, "," if form == "csv" else "\t")
+    if form == "jsonl":
+        return machine.report_jsonl(found)
+    if form == "parquet":
+        from tollkeeper.report.parquet import report_parquet
+
+        return report_parquet(found)
+    if form == "openmetrics":
+        from tollkeeper.report.openmetrics import report_openmetrics
+        from tollkeeper.report.overview import budget_lines
+
+        return report_openmetrics(found, budget_lines(asked.path, _policy(policy), asked.now))
+    if form == "markdown":
+        from tollkeeper.report.markdown import report_markdown
+
+        return report_markdown(found, title)
+    if form == "svg":
+        from tollkeeper.report.picture import report_svg
+
+        return report_svg(found, title, asked.now, width or 110)
+    if not found.total.calls:
+        click.echo(NOTHING_YET if asked.since is None and asked.until is None else "no calls in that time", err=True)
+        return None
+    return _table(found, output, width)
+
+
+def _table(found: "Report", output: Path | None, width: int | None) -> str | None:
+    import io
+
+    from tollkeeper.report.table import print_report
+
+    if output is None:
+        print_report(found, sys.stdout, width)
+        return None
+    stream = io.StringIO()
+    print_report(found, stream, width)
+    return stream.getvalue()
+
+
+def _html(asked: Asked, title: str, policy: Path | None) -> str:
+    from tollkeeper.report.html import report_html
+    from tollkeeper.report.overview import read_overview
+
+    with progress("summing") as tell:
+        overview = read_overview(
+            asked.path,
+            by=asked.by,
+            since=asked.since,
+            until=asked.until,
+            zone=asked.zone,
+            policy=_policy(policy),
+            at=asked.now,
+            progress=tell,
+        )
+    return report_html(overview, title, asked.now)
+
+
+def _focus(asked: Asked) -> str:
+    from tollkeeper.ledger.charges import charges
+    from tollkeeper.report.focus import focus_csv
+
+    with progress("reading charges") as tell:
+        rows = charges(asked.path, since=asked.since, until=asked.until, zone=asked.zone, progress=lambda done: tell(done, 0))
+    click.echo("FOCUS columns, an estimate by Tollkeeper; not an invoice", err=True)
+    return focus_csv(rows, asked.zone)
+
+
+def _policy(path: Path | None) -> "Policy | None":
+    """The policy whose budgets are shown; None when there is none, or when it cannot be read and was not asked for."""
+    from tollkeeper.policy.document import load_policy
+
+    chosen = path or home().policy
+    if path is None and not chosen.exists():
+        return None
+    try:
+        return load_policy(chosen)
+    except TollkeeperError as error:
+        if path is not None:
+            raise
+        click.echo(f"tollkeeper: budgets are left out: {error}", err=True)
+        return None
+
+
+def _write(output: Path, written: str | bytes) -> None:
+    try:
+        output.write_bytes(written.encode() if isinstance(written, str) else written)
+    except OSError as error:
+        raise SetupError(f"cannot write {output}: {error.strerror}") from error

@@ -36,16 +36,33 @@ def lines(state: dict[str, Any], *, answers: bool, url: str) -> list[str]:
         f"calls {state['calls']} · in flight {state['inflight']} · refused {state['refused']} · "
         f"rewritten {state['rewritten']} · unmetered {state['unmetered']} · tunnelled {state['tunnelled']}",
     ]
+    shown.extend(_plan(window) for window in state.get("plan_windows", {}).values())
     if not answers:
         shown.append("! it does not answer on its port; see the log, or `tollkeeper stop` and start it again")
     if state["faults"] or state["ledger_errors"]:
         shown.append(f"! faults {state['faults']}, ledger errors {state['ledger_errors']}; last: {state['last_fault']}")
     for host, count in sorted(state["untrusting_hosts"].items(), key=lambda item: -item[1])[:5]:
-        shown.append(f"! {count} TLS handshakes for {host} broke off: a client may not trust our CA; use `tollkeeper run`")
+        shown.append(
+            f"! {count} TLS handshakes for {host} broke off: `tollkeeper doctor` names the client that does not trust us"
+        )
     shown.append(f"policy {state['policy'] or 'built in: observe everything'}")
     shown.append(f"ledger {state['ledger']}")
     shown.append(f"undo everything: tollkeeper stop && rm -r {home().root}")
     return shown
+
+
+def _plan(window: dict[str, Any]) -> str:
+    """``plan claude (ada): 5h 23 % used, resets in 2 h 10 min``."""
+    left_s = None if window["resets_at"] is None else window["resets_at"] // 1_000_000 - int(time.time())
+    parts = [f"plan {window['plan']} ({window['principal']}): {window['window']}"]
+    if window["used_ppm"] is not None:
+        parts.append(f"{window['used_ppm'] / 10_000:.0f} % used")
+    if window["status"] and window["status"] != "allowed":
+        parts.append(window["status"])
+    line = " ".join(parts)
+    if left_s is None:
+        return line
+    return f"{line}, resets in {_duration(left_s)}" if left_s > 0 else f"{line}, has been reset since"
 
 
 def _duration(seconds: int) -> str:

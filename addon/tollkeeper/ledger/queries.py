@@ -1,71 +1,39 @@
-"""What readers ask of a ledger: read-only, over one snapshot, never in the road of a call.
-
-A call is its closing entry (settle, void or refuse) plus its corrections (adjust). It belongs to the moment its budgets count it at.
-"""
+"""What readers ask of a ledger: read-only, over one snapshot, never in the road of a call (what a call is: ``grouping``)."""
 
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import fields
-from datetime import UTC, datetime
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from tollkeeper.core.errors import LedgerError
 
+from . import rollup
 from .columns import ENTRY, LINE, TOKENS
+from .gaps import expired, span, unmetered_gaps, unpriced_gaps
+from .grouping import COST, EXPOSURE, GROUPINGS, LATER, LIST, MODEL, TIMES, add_zone, calls_sql, groups_of, total_of
+from .plan_windows import read_windows
+from .reach import ALWAYS, Reach, has_whole_hours, price_sources
 from .rows import CallDetail, CallRow, Gap, Group, Report, Tokens
+from .schema import read_as_newest
 from .store import open_reader, translate
 
-type Range = tuple[int | None, int | None]
-
-MODEL = "coalesce(nullif(model_billed, ''), nullif(model, ''), model_requested)"
-
-GROUPINGS = {
-    "day": "local_day(counted_at / 900000000)",
-    "hour": "local_hour(counted_at / 900000000)",
-    "model": MODEL,
-    "provider": "provider",
-    "principal": "subject",
-    "project": "project",
-    "session": "session",
-    "client": "client",
-    "operation": "operation",
-    "agent": "agent",
-}
-"""What calls can be grouped by. Quarters of an hour are told apart, because every zone's offset and change falls on one."""
-
-
-def _later(column: str) -> str:
-    """The sum of a call's corrections. The index is named because the planner prefers one that holds every entry."""
-    return (
-        f"(SELECT sum({column}) FROM entry AS a INDEXED BY entry_adjust"  # noqa: S608 — fixed names
-        f" WHERE a.call_id = e.call_id AND a.kind = 'adjust') AS later_{column}"
-    )
-
-
-_CALLS = (
-    f"SELECT *, {_later('cost_nanousd')}, {_later('list_cost_nanousd')}, {_later('exposure_nanousd')} FROM entry AS e"  # noqa: S608 — fixed text
-    " WHERE kind IN ('settle', 'void', 'refuse') AND counted_at >= :since AND counted_at < :until{where}"
+__all__ = (
+    "GROUPINGS",
+    "LATER",
+    "call_rows",
+    "report",
+    "reports",
+    "seq_before",
+    "show",
+    "summary",
+    "tail",
+    "unmetered",
+    "unpriced",
 )
-_COST = "coalesce(cost_nanousd + coalesce(later_cost_nanousd, 0), later_cost_nanousd)"
-_LIST = "coalesce(list_cost_nanousd + coalesce(later_list_cost_nanousd, 0), later_list_cost_nanousd)"
-_EXPOSURE = "(exposure_nanousd + coalesce(later_exposure_nanousd, 0))"
-_BILLED = "(kind = 'settle')"
-_SUMS = f"""
-    count(*), sum({_BILLED}), sum(kind = 'refuse'), sum(verdict = 'rewrite'),
-    sum(would = 'refuse' AND verdict <> 'refuse'), sum(would = 'rewrite' AND verdict = 'allow'), sum(outcome IN ('error', 'cut')),
-    sum({_BILLED} AND usage_source = 'reported'), sum({_BILLED} AND usage_source = 'partial'),
-    sum({_BILLED} AND usage_source = 'counted'), sum({_BILLED} AND usage_source = 'unmetered' AND outcome <> 'crashed'),
-    sum(outcome = 'crashed'), sum({_BILLED} AND usage_source IN ('counted', 'partial')),
-    sum({_BILLED} AND {_COST} IS NULL), coalesce(sum({_EXPOSURE}) FILTER (WHERE {_BILLED} AND {_COST} IS NULL), 0),
-    sum({_LIST}), sum({_COST}), coalesce(sum({_EXPOSURE}), 0)"""
-
-
-_SUM_NAMES = tuple(column.name for column in fields(Group))[1:-1]
-"""The names of ``_SUMS``, in its order."""
 
 _WORKED_OUT = {"model", "streamed", "list_cost_nanousd", "cost_nanousd", "exposure_nanousd"}
 _PLAIN = tuple(column.name for column in fields(CallRow) if column.name in ENTRY and column.name not in _WORKED_OUT)
@@ -80,39 +48,63 @@ def report(
     until: int | None = None,
     zone: str = "UTC",
     session: str | None = None,
+    progress: rollup.Progress | None = None,
 ) -> Report:
     """Calls, tokens and costs by one or more of ``GROUPINGS``, from ``since`` to before ``until`` (UTC microseconds).
 
-    Days and hours are those of ``zone`` (IANA). Raises ``LedgerError`` for a missing ledger or an unknown grouping.
+    Days and hours are those of ``zone`` (IANA). ``progress`` is told when a large ledger is summed for the first time. Raises
+    ``LedgerError`` for a missing ledger or an unknown grouping.
     """
-    if unknown := [name for name in by if name not in GROUPINGS]:
+    return reports(path, (tuple(by),), since=since, until=until, zone=zone, session=session, progress=progress)[0]
+
+
+def reports(
+    path: Path,
+    groupings: Sequence[Sequence[str]],
+    *,
+    since: int | None = None,
+    until: int | None = None,
+    zone: str = "UTC",
+    session: str | None = None,
+    progress: rollup.Progress | None = None,
+) -> tuple[Report, ...]:
+    """``report`` for each of ``groupings``, all of one snapshot: their totals are the same."""
+    asked = {name: None for by in groupings for name in by}
+    if unknown := [name for name in asked if name not in GROUPINGS]:
         raise LedgerError(f'cannot group by "{unknown[0]}"; known: {", ".join(GROUPINGS)}')
-    with _reading(path, zone) as connection:
-        where = " AND session = :session" if session is not None else ""
-        values = {"since": since or 0, "until": 2**63 - 1 if until is None else until, "session": session}
-        groups = _groups(connection, by, where, values)
-        total = _groups(connection, (), where, values)
-        first_at, last_at = connection.execute(
-            f"SELECT min(counted_at), max(counted_at) FROM ({_CALLS.format(where=where)})",  # noqa: S608 — fixed text
-            values,
-        ).fetchone()
+    with _reaching(path, tuple(asked), since, until, zone, session, progress) as reach:
+        connection = reach.connection
+        first_at, last_at = span(reach)
         open_calls, open_nanousd = connection.execute("SELECT count(*), coalesce(sum(amount), 0) FROM hold").fetchone()
-        return Report(
-            by=tuple(by),
+        common = Report(
+            by=(),
             since=since,
             until=until,
             zone=zone,
-            groups=tuple(groups),
-            total=total[0] if total else Group(),
+            groups=(),
+            total=Group(),
             first_at=first_at,
             last_at=last_at,
-            price_sources=_price_sources(connection, where, values),
-            unpriced=_unpriced(connection, where, values),
-            unmetered=_unmetered(connection, where, values),
+            price_sources=price_sources(reach),
+            unpriced=unpriced_gaps(reach),
+            unmetered=unmetered_gaps(reach),
             open_calls=open_calls,
             open_nanousd=open_nanousd,
-            expired_calls=_expired(connection, where, values),
+            expired_calls=expired(reach),
+            plan_windows=read_windows(connection),
+            head_seq=rollup.known_until(connection) if reach.rolled else head_of(connection),
         )
+        found = []
+        for by in groupings:
+            sums = reach.sums(by)
+            found.append(replace(common, by=tuple(by), groups=tuple(groups_of(sums, by)), total=total_of(sums)))
+        return tuple(found)
+
+
+def head_of(connection: sqlite3.Connection) -> int:
+    """The number of the last entry."""
+    head: int = connection.execute("SELECT coalesce(max(seq), 0) FROM entry").fetchone()[0]
+    return head
 
 
 def summary(path: Path, *, since: int | None = None, session: str | None = None) -> Report:
@@ -123,12 +115,19 @@ def summary(path: Path, *, since: int | None = None, session: str | None = None)
 def tail(path: Path, *, last: int = 20, after_seq: int | None = None, denied: bool = False) -> list[CallRow]:
     """The last closed calls, oldest first; with ``after_seq``, up to 1,000 that closed after that entry."""
     only = " AND (verdict = 'refuse' OR would = 'refuse' OR kind = 'refuse')" if denied else ""
-    calls = _CALLS.format(where=only)
+    calls = calls_sql(only, in_time=False)
     with _reading(path) as connection:
         every = {"since": -(2**63), "until": 2**63 - 1}
         if after_seq is not None:
-            return _call_rows(connection, f"{calls} AND seq > :after ORDER BY seq LIMIT 1000", {**every, "after": after_seq})
-        return _call_rows(connection, f"{calls} ORDER BY seq DESC LIMIT :last", {**every, "last": max(0, last)})[::-1]
+            return call_rows(connection, f"{calls} AND seq > :after ORDER BY seq LIMIT 1000", {**every, "after": after_seq})
+        return call_rows(connection, f"{calls} ORDER BY seq DESC LIMIT :last", {**every, "last": max(0, last)})[::-1]
+
+
+def seq_before(path: Path, at: int) -> int:
+    """The last entry written before the moment ``at`` (UTC microseconds); 0 when there is none."""
+    with _reading(path) as connection:
+        found = connection.execute("SELECT seq FROM entry WHERE at < ? ORDER BY seq DESC LIMIT 1", (at,)).fetchone()
+        return int(found[0]) if found else 0
 
 
 def show(path: Path, name: str) -> CallDetail:
@@ -140,6 +139,8 @@ def show(path: Path, name: str) -> CallDetail:
     if not wanted.isalnum() or not wanted.isascii() or not 4 <= len(wanted) <= 64:
         raise LedgerError(f'"{name[:64]}" is not a call: give the id, its beginning or its end, 4 characters or more')
     with _reading(path) as connection:
+        if connection.execute("SELECT 1 FROM entry WHERE call_id = ? LIMIT 1", (wanted,)).fetchone():
+            return detail_of(connection, wanted)
         found = [
             row[0]
             for row in connection.execute(
@@ -149,28 +150,29 @@ def show(path: Path, name: str) -> CallDetail:
         ]
         if not found:
             raise LedgerError(f"{path} has no call {wanted}; see `tollkeeper tail`")
-        if len(found) > 1 and wanted not in found:
+        if len(found) > 1:
             raise LedgerError(f"{wanted} fits several calls: {', '.join(found[:5])}{' …' if len(found) > 5 else ''}")
-        return _detail(connection, wanted if wanted in found else found[0])
+        return detail_of(connection, found[0])
 
 
 def unpriced(path: Path) -> list[Gap]:
     """What was used and has no price yet, by provider and model, dearest first."""
     with _reading(path) as connection:
-        return list(_unpriced(connection, "", {"since": -(2**63), "until": 2**63 - 1}))
+        return list(unpriced_gaps(Reach(connection)))
 
 
 def unmetered(path: Path) -> list[Gap]:
     """What went to AI hosts and could not be metered, by provider, host and operation, with the reason."""
     with _reading(path) as connection:
-        return list(_unmetered(connection, "", {"since": -(2**63), "until": 2**63 - 1}))
+        return list(unmetered_gaps(Reach(connection)))
 
 
 @contextmanager
 def _reading(path: Path, zone: str = "UTC") -> Iterator[sqlite3.Connection]:
     connection = open_reader(path)
     try:
-        _add_zone(connection, ZoneInfo(zone))
+        add_zone(connection, ZoneInfo(zone))
+        read_as_newest(connection)
         connection.execute("BEGIN")
         yield connection
     except sqlite3.Error as error:
@@ -179,137 +181,39 @@ def _reading(path: Path, zone: str = "UTC") -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def _add_zone(connection: sqlite3.Connection, zone: ZoneInfo) -> None:
-    """``local_day`` and ``local_hour`` of a quarter of an hour since the epoch; remembered, since rows come in thousands."""
-    days: dict[int, str] = {}
-    hours: dict[int, str] = {}
-
-    def local_day(quarter: int) -> str:
-        found = days.get(quarter)
-        if found is None:
-            found = days[quarter] = f"{datetime.fromtimestamp(quarter * 900, UTC).astimezone(zone):%Y-%m-%d}"
-        return found
-
-    def local_hour(quarter: int) -> str:
-        found = hours.get(quarter)
-        if found is None:
-            found = hours[quarter] = f"{datetime.fromtimestamp(quarter * 900, UTC).astimezone(zone):%Y-%m-%d %H:00}"
-        return found
-
-    connection.create_function("local_day", 1, local_day, deterministic=True)
-    connection.create_function("local_hour", 1, local_hour, deterministic=True)
-
-
-def _groups(connection: sqlite3.Connection, by: Sequence[str], where: str, values: dict[str, Any]) -> list[Group]:
-    """Groups sorted by their first key when that is a time, else dearest first."""
-    keys = "".join(f"{GROUPINGS[name]}, " for name in by)
-    numbers = ", ".join(str(position + 1) for position in range(len(by)))
-    group_by = f" GROUP BY {numbers}" if by else ""
-    calls = _CALLS.format(where=where)
-    tokens = {
-        row[: len(by)]: Tokens(**dict(zip(TOKENS, row[len(by) :], strict=True)))
-        for row in connection.execute(
-            f"SELECT {keys}{', '.join(f'coalesce(sum({name}), 0)' for name in TOKENS)}"  # noqa: S608 — fixed text
-            f" FROM (SELECT e.*, {', '.join(TOKENS)} FROM ({calls}) AS e JOIN (SELECT entry_seq,"
-            f" {', '.join(f'sum({name}) AS {name}' for name in TOKENS)} FROM line GROUP BY entry_seq) ON entry_seq = seq){group_by}",
-            values,
-        )
-    }
-    found = [
-        _group(row[: len(by)], row[len(by) :], tokens.get(row[: len(by)], Tokens()))
-        for row in connection.execute(f"SELECT {keys}{_SUMS} FROM ({calls}){group_by}", values)  # noqa: S608 — fixed text
-        if row[len(by)]
-    ]
-    if by and by[0] in {"day", "hour"}:
-        return sorted(found, key=lambda group: (group.keys[0], -group.exposure_nanousd, group.keys))
-    return sorted(found, key=lambda group: (-group.exposure_nanousd, -group.calls, group.keys))
-
-
-def _group(keys: tuple[str, ...], sums: Sequence[Any], tokens: Tokens) -> Group:
-    return Group(keys=keys, tokens=tokens, **dict(zip(_SUM_NAMES, sums, strict=True)))
-
-
-def _price_sources(connection: sqlite3.Connection, where: str, values: dict[str, Any]) -> tuple[str, ...]:
-    """Which catalogues and overlays the prices came from."""
-    found = connection.execute(
-        f"SELECT DISTINCT document FROM price WHERE id IN (SELECT price_id FROM line JOIN ({_CALLS.format(where=where)})"  # noqa: S608
-        " ON entry_seq = seq)",
-        values,
-    )
-    sources = set()
-    for (document,) in found:
+@contextmanager
+def _reaching(
+    path: Path,
+    by: Sequence[str],
+    since: int | None,
+    until: int | None,
+    zone: str,
+    session: str | None,
+    progress: rollup.Progress | None,
+) -> Iterator[Reach]:
+    """The entries of a range, with the sums kept beside a large ledger where those can answer."""
+    start, end = since or 0, ALWAYS if until is None else until
+    with ExitStack() as stack:
+        rolled = None
+        if session is None and set(by) <= rollup.DIMENSIONS.keys() | TIMES and (not TIMES & set(by) or has_whole_hours(zone)):
+            rolled = stack.enter_context(rollup.rolled_up(path, progress))
+        if rolled is None:
+            where = " AND session = :session" if session is not None else ""
+            yield Reach(stack.enter_context(_reading(path, zone)), start, end, where, session)
+            return
+        add_zone(rolled, ZoneInfo(zone))
         try:
-            about = json.loads(document)
-        except ValueError:
-            continue
-        if isinstance(about, dict) and isinstance(about.get("source"), str):
-            sources.add(about["source"][:100])
-    return tuple(sorted(sources))
+            # What was written since the sums were brought up to date is left out everywhere, so that no call is in twice or by half.
+            yield Reach(rolled, start, end, f" AND seq <= {rollup.known_until(rolled)}", rolled=True)
+        except sqlite3.Error as error:
+            raise translate(error, path) from error
 
 
-def _unpriced(connection: sqlite3.Connection, where: str, values: dict[str, Any]) -> tuple[Gap, ...]:
-    """Calls of unknown cost by the lines to blame; calls nobody could read have no lines and are named by their model."""
-    calls = f"SELECT * FROM ({_CALLS.format(where=where)}) WHERE {_BILLED} AND {_COST} IS NULL AND unmetered = '' AND outcome <> 'crashed'"  # noqa: S608
-    rows = connection.execute(
-        "SELECT coalesce(line.provider, e.provider), coalesce(line.model, "  # noqa: S608 — fixed text
-        "nullif(e.model_billed, ''), nullif(e.model, ''), e.model_requested), coalesce(line.unpriced, ''),"
-        " count(DISTINCT seq), sum(coalesce(line.exposure_nanousd, e.exposure_nanousd)), min(counted_at), max(counted_at)"
-        f" FROM ({calls}) AS e LEFT JOIN line ON entry_seq = seq AND line.cost_nanousd IS NULL GROUP BY 1, 2, 3",
-        values,
-    )
-    gaps: dict[tuple[str, str], Gap] = {}
-    for provider, model, units, count, exposure, first_at, last_at in rows:
-        old = gaps.get((provider, model))
-        named = tuple(json.loads(units)) if units else ()
-        gaps[provider, model] = Gap(
-            provider=provider,
-            model=model,
-            calls=count + (old.calls if old else 0),
-            exposure_nanousd=exposure + (old.exposure_nanousd if old else 0),
-            first_at=min(first_at, old.first_at) if old else first_at,
-            last_at=max(last_at, old.last_at) if old else last_at,
-            units=tuple(dict.fromkeys((*(old.units if old else ()), *named))),
-        )
-    return tuple(sorted(gaps.values(), key=lambda gap: (-gap.exposure_nanousd, -gap.calls, gap.provider, gap.model)))
-
-
-def _unmetered(connection: sqlite3.Connection, where: str, values: dict[str, Any]) -> tuple[Gap, ...]:
-    rows = connection.execute(
-        f"SELECT provider, {MODEL}, host, operation, unmetered, count(*), sum({_EXPOSURE}), min(counted_at), max(counted_at)"  # noqa: S608
-        f" FROM ({_CALLS.format(where=where)}) WHERE {_BILLED} AND usage_source = 'unmetered' AND outcome <> 'crashed'"
-        " GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC, 1, 3, 4",
-        values,
-    )
-    return tuple(
-        Gap(
-            provider=provider,
-            model=model,
-            host=host,
-            operation=operation,
-            reason=reason,
-            calls=count,
-            exposure_nanousd=exposure,
-            first_at=first_at,
-            last_at=last_at,
-        )
-        for provider, model, host, operation, reason, count, exposure, first_at, last_at in rows
-    )
-
-
-def _expired(connection: sqlite3.Connection, where: str, values: dict[str, Any]) -> int:
-    """Holds that ran out and whose call never came back: nothing is known of their cost."""
-    count: int = connection.execute(
-        "SELECT count(*) FROM entry AS e WHERE kind = 'expire' AND counted_at >= :since AND counted_at < :until"  # noqa: S608
-        f"{where} AND NOT EXISTS (SELECT 1 FROM entry AS s WHERE s.call_id = e.call_id AND s.kind IN ('settle', 'void'))",
-        values,
-    ).fetchone()[0]
-    return count
-
-
-def _call_rows(connection: sqlite3.Connection, calls: str, values: dict[str, Any]) -> list[CallRow]:
+def call_rows(connection: sqlite3.Connection, calls: str, values: dict[str, Any]) -> list[CallRow]:
+    """Rows for ``calls``, a query over ``entry AS e`` that selects everything and ``LATER``."""
     sums = ", ".join(f"(SELECT coalesce(sum({name}), 0) FROM line WHERE entry_seq = seq)" for name in TOKENS)  # noqa: S608 — fixed names
     rows = connection.execute(
-        f"SELECT {', '.join(_PLAIN)}, subject, {MODEL}, streamed, {_LIST}, {_COST}, {_EXPOSURE}, {sums} FROM ({calls})",  # noqa: S608
+        f"SELECT {', '.join(_PLAIN)}, subject, {MODEL}, streamed, {LIST}, {COST}, {EXPOSURE}, {sums} FROM ({calls})",  # noqa: S608
         values,
     )
     found = []
@@ -330,7 +234,8 @@ def _call_rows(connection: sqlite3.Connection, calls: str, values: dict[str, Any
     return found
 
 
-def _detail(connection: sqlite3.Connection, call_id: str) -> CallDetail:
+def detail_of(connection: sqlite3.Connection, call_id: str) -> CallDetail:
+    """Everything of the call with this id; no entries when there is none."""
     columns = (*ENTRY, "prev", "hash")
     entries = [
         dict(zip(columns, row, strict=True))

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .plan_windows import PlanStanding
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
@@ -49,6 +51,13 @@ class Group:
     list_cost_nanousd: int | None = None
     cost_nanousd: int | None = None
     exposure_nanousd: int = 0
+    deferred_calls: int = 0
+    """Only submitted so far (batches, background responses): counted at what was held, billed when their results are read."""
+    deferred_exposure_nanousd: int = 0
+    plan_calls: int = 0
+    """Paid for by a subscription: their list cost is what they would have cost."""
+    declined: int = 0
+    """Refused or filtered by the provider inside a good answer."""
     tokens: Tokens = field(default_factory=Tokens)
 
 
@@ -86,6 +95,9 @@ class Report:
     open_calls: int
     open_nanousd: int
     expired_calls: int
+    plan_windows: tuple[PlanStanding, ...] = ()
+    head_seq: int = 0
+    """The last entry these figures know of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +110,7 @@ class CallRow:
     at: int
     counted_at: int
     principal: str
+    groups: str
     project: str
     client: str
     session: str
@@ -124,7 +137,54 @@ class CallRow:
     error: str
     duration_ms: int | None
     first_byte_ms: int | None
+    plan: str
+    client_session: str
+    client_project: str
+    account: str
+    end_user: str
+    parent_agent: str
+    agent_class: str
+    initiator: str
+    interaction: str
+    tags: str
+    refusal: str
     tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCall:
+    """A call under way: money is held for it, and nothing is known of its cost but that it should be at most the hold."""
+
+    call_id: str
+    principal: str
+    groups: str
+    project: str
+    client: str
+    session: str
+    client_session: str
+    agent: str
+    provider: str
+    operation: str
+    model: str
+    model_requested: str
+    streamed: bool
+    verdict: str
+    would: str
+    rule: str
+    budget: str
+    plan: str
+    started_at: int
+    expires_at: int
+    hold_nanousd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptBucket:
+    """A bucket the ledger keeps a balance of, in its present window."""
+
+    key: str
+    start_at: int
+    length_us: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,15 +3,17 @@
 import json
 from collections.abc import Iterable, Mapping
 from datetime import tzinfo
+from decimal import Decimal
 from typing import IO, Any
 
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from tollkeeper.core.clock import to_datetime
 from tollkeeper.core.money import format_usd
-from tollkeeper.ledger.columns import TOKENS
+from tollkeeper.ledger.columns import CLAIMS, TOKENS
 from tollkeeper.ledger.rows import CallDetail, CallRow
 
 from . import cells
@@ -50,19 +52,20 @@ def _verdict(row: CallRow) -> str:
 def print_detail(detail: CallDetail, stream: IO[str], width: int | None = None) -> None:
     """A call for people: who and where, what was decided, what was used, each line with its price and where that is from."""
     console = console_for(stream, width)
+    for part in detail_parts(detail):
+        console.print(part)
+
+
+def detail_parts(detail: CallDetail) -> list[RenderableType]:
+    """The same for any screen: its name, the facts, the priced lines, the entries. The detail has one entry at least."""
     last = next((entry for entry in reversed(detail.entries) if entry["kind"] != "adjust"), detail.entries[-1])
-    console.print(Text(f"call {detail.call_id}", style="bold"))
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
     for label, value in _facts(last):
-        facts.add_row(label, value)
-    console.print(facts)
-    for entry in detail.entries:
-        lines = detail.lines.get(entry["seq"], ())
-        if lines:
-            console.print(_lines(entry, lines, detail.prices))
-    console.print(_entries(detail.entries))
+        facts.add_row(label, Text(value))
+    priced = [_lines(entry, lines, detail.prices) for entry in detail.entries if (lines := detail.lines.get(entry["seq"], ()))]
+    return [Text(f"call {detail.call_id}", style="bold"), facts, *priced, _entries(detail.entries)]
 
 
 def _facts(entry: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -72,13 +75,16 @@ def _facts(entry: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     who = f"{entry['subject']} ({entry['issuer']}, {entry['channel']}, {entry['assurance']})"
     facts = {
         "principal": who + (f" in {groups}" if groups else ""),
-        "from": " · ".join(filter(None, (entry["project"], entry["client"], entry["agent"], entry["session"]))),
+        "from": " · ".join(filter(None, (entry["project"], entry["client"], entry["session"]))),
+        "client says": _claims(entry),
         "to": f"{entry['provider']} {entry['operation']} at {entry['host']}{' (streamed)' if entry['streamed'] else ''}",
         "model": f"{model or cells.UNKNOWN}{f', asked for {asked}' if asked and asked != model else ''}",
         "decision": _decision(entry),
         "answer": " · ".join(
             filter(None, (entry["outcome"], f"HTTP {entry['status']}" if entry["status"] else "", entry["error"]))
         ),
+        "refused there": entry["refusal"],
+        "plan": entry["plan"],
         "usage": entry["usage_source"] + (f" ({entry['unmetered']})" if entry["unmetered"] else ""),
         "terms": ", ".join(f"{name} {value}" for name, value in json.loads(entry["terms"] or "{}").items()),
         "flags": ", ".join(json.loads(entry["flags"] or "[]")),
@@ -87,6 +93,13 @@ def _facts(entry: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         "response": entry["response_id"],
     }
     return ((label, value) for label, value in facts.items() if value)
+
+
+def _claims(entry: Mapping[str, Any]) -> str:
+    """What the client said of itself, which nobody has checked."""
+    said = [f"{name.replace('_', ' ')} {entry[name]}" for name in ("agent", *CLAIMS) if name != "tags" and entry[name]]
+    said += [f"{name} {value}" for name, value in json.loads(entry["tags"] or "{}").items()]
+    return ", ".join(said)
 
 
 def _decision(entry: Mapping[str, Any]) -> str:
@@ -119,7 +132,7 @@ def _lines(entry: Mapping[str, Any], lines: Iterable[Mapping[str, Any]], prices:
         price = _price(line, prices)
         charges = json.loads(line["charges"] or "[]")
         for unit, quantity, rate, cost in charges:
-            table.add_row(line["model"], unit, cells.count(quantity), f"${rate}", format_usd(cost), price)
+            table.add_row(line["model"], unit, cells.count(quantity), f"${Decimal(rate):f}", format_usd(cost), price)
         if not charges:
             for unit in TOKENS:
                 if line[unit]:

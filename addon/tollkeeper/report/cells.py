@@ -27,7 +27,9 @@ def cost(group: Group) -> str:
     if group.cost_nanousd is None or (group.unpriced_calls and group.unpriced_calls == group.billed_calls):
         return UNKNOWN
     shown = format_usd(group.cost_nanousd)
-    return f"{'~' if group.estimated_calls else ''}{shown}{' + ' + UNKNOWN if group.unpriced_calls else ''}"
+    return (
+        f"{'~' if group.estimated_calls else ''}{shown}{' + ' + UNKNOWN if group.unpriced_calls or group.deferred_calls else ''}"
+    )
 
 
 def call_cost(row: CallRow) -> str:

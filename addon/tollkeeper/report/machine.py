@@ -2,15 +2,18 @@
 
 import csv
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from tollkeeper.core.clock import to_datetime
 from tollkeeper.core.money import format_usd_exact
+from tollkeeper.ledger.plan_windows import PlanStanding
 from tollkeeper.ledger.rows import CallDetail, CallRow, Gap, Group, Report
 
 REPORT_SCHEMA = "tollkeeper.report/1"
+ROW_SCHEMA = "tollkeeper.row/1"
 CALL_SCHEMA = "tollkeeper.call/1"
 
 
@@ -33,6 +36,19 @@ def report_object(report: Report) -> dict[str, Any]:
         "unmetered": [_gap(gap) for gap in report.unmetered],
         "in_flight": {"calls": report.open_calls, **money("held", report.open_nanousd)},
         "expired_calls": report.expired_calls,
+        "plan_windows": [_window(window) for window in report.plan_windows],
+    }
+
+
+def _window(window: PlanStanding) -> dict[str, Any]:
+    return {
+        "principal": window.subject,
+        "plan": window.plan,
+        "window": window.name,
+        "used_ppm": window.used_ppm,
+        "resets_at": moment(window.resets_at),
+        "status": window.status,
+        "at": moment(window.at),
     }
 
 
@@ -49,14 +65,22 @@ def group_object(group: Group) -> dict[str, Any]:
     return figures
 
 
-def report_csv(report: Report) -> str:
+def report_jsonl(report: Report) -> str:
+    """One object per group and line, each with its schema; no total."""
+    rows = (
+        {"schema": ROW_SCHEMA, **dict(zip(report.by, group.keys, strict=True)), **group_object(group)} for group in report.groups
+    )
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def report_csv(report: Report, delimiter: str = ",") -> str:
     """A header and a row per group; unknown is empty. No total, so that sums of the file are right."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out, lineterminator="\n", delimiter=delimiter)
     writer.writerow([*report.by, *group_object(Group())])
     for group in report.groups:
         figures = ["" if value is None else value for value in group_object(group).values()]
-        writer.writerow([*map(_inert, group.keys), *figures])
+        writer.writerow([*map(inert, group.keys), *figures])
     return out.getvalue()
 
 
@@ -110,7 +134,7 @@ def _gap(gap: Gap) -> dict[str, Any]:
     }
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
     """A name that a spreadsheet will not run as a formula (https://owasp.org/www-community/attacks/CSV_Injection)."""
     return f"'{text}" if text[:1] in {"=", "+", "-", "@"} else text
 

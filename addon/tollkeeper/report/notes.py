@@ -7,6 +7,7 @@ from tollkeeper.ledger.rows import Gap, Report
 
 from .cells import count, share
 from .period import format_moment, zone_of
+from .price_words import price_words
 
 NAMED = 5
 """How many gaps are named; the rest are counted."""
@@ -15,7 +16,7 @@ NAMED = 5
 def notes(report: Report) -> list[str]:
     """Lines for people, most important last."""
     total = report.total
-    lines = [f"{_period(report)} · prices: {', '.join(report.price_sources) or 'none used'}"]
+    lines = [f"{_period(report)} · prices: {price_words(report.price_sources)}"]
     if total.billed_calls:
         known = (
             ("reported by the provider", total.reported),
@@ -26,6 +27,17 @@ def notes(report: Report) -> list[str]:
         lines.append("usage: " + " · ".join(f"{share(number, total.billed_calls)} {what}" for what, number in known if number))
         if lines[-1] == "usage: ":
             lines.pop()
+    if total.plan_calls:
+        lines.append(
+            f"{_calls(total.plan_calls)} paid for by a plan: the list cost is what they would have cost, nothing is owed"
+        )
+    if total.declined:
+        lines.append(f"{_calls(total.declined)} refused or filtered by the provider or the model (`--by refusal`)")
+    if total.deferred_calls:
+        lines.append(
+            f"{_calls(total.deferred_calls)} only submitted (batches, background): counted as"
+            f" {format_usd(total.deferred_exposure_nanousd)} until their results are read"
+        )
     if report.open_calls:
         lines.append(f"{_calls(report.open_calls)} in flight now, {format_usd(report.open_nanousd)} held")
     if total.refused or total.rewritten:
@@ -67,16 +79,19 @@ def _period(report: Report) -> str:
 
 
 def _named(gaps: tuple[Gap, ...], words: Callable[[Gap], str]) -> str:
-    shown = [words(gap) for gap in gaps[:NAMED]]
-    more = len(gaps) - NAMED
+    calls: dict[str, int] = {}
+    for gap in gaps:
+        calls[words(gap)] = calls.get(words(gap), 0) + gap.calls
+    shown = [f"{named} × {count(number)}" for named, number in list(calls.items())[:NAMED]]
+    more = len(calls) - NAMED
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def _unpriced(gap: Gap) -> str:
     units = f" ({', '.join(gap.units[:3])})" if gap.units else ""
-    return f"{gap.provider}/{gap.model or '?'}{units} × {gap.calls}"
+    return f"{gap.provider}/{gap.model or '?'}{units}"
 
 
 def _unmetered(gap: Gap) -> str:
     reason = f" ({gap.reason})" if gap.reason else ""
-    return f"{gap.host or gap.provider} {gap.operation}{reason} × {gap.calls}"
+    return f"{gap.host or gap.provider} {gap.operation}{reason}"

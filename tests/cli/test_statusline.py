@@ -1,0 +1,159 @@
+"""The status line: quick, quiet, and never a reason for a client to show nothing."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ledger.samples import HOUR, NOW, FakeClock, ask_for, make_call, settled
+from tollkeeper.cli import quick
+from tollkeeper.core.paths import home
+from tollkeeper.ledger import rollup
+from tollkeeper.ledger.glance import MAX_SCAN_ENTRIES, glance
+from tollkeeper.ledger.ledger import Ledger
+from tollkeeper.ledger.queries import report
+
+ADDON = Path(__file__).resolve().parents[2] / "addon"
+NOON_S = (NOW + 2 * HOUR) // 1_000_000
+"""2026-11-22 12:00 UTC."""
+
+
+@pytest.fixture
+def filled(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two calls of a conversation today, one of another, one of unknown cost, one of yesterday."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    home().make()
+    clock = FakeClock(NOW - 20 * HOUR)
+    ledger = Ledger.open(home().ledger, clock)
+    for hours, session, cost, known in (
+        (-20, "a", 5, True),
+        (0, "a", 3, True),
+        (1, "a", 2, True),
+        (1, "b", 1, True),
+        (1, "c", 7, False),
+    ):
+        clock.now = NOW + hours * HOUR
+        call = make_call(NOW + hours * HOUR, client_session=session)
+        ledger.admit_now(ask_for(call, 10**9))
+        ledger.settle_now(settled(call, cost * 10**9, known=known))
+    ledger.close_now()
+    (home().root / "statusline.json").write_text(json.dumps({"at_s": NOON_S, "budgets": []}))
+    return home().ledger
+
+
+def line(session: str = "", **options: str) -> str:
+    return quick.line({name.replace("_", "-"): value for name, value in options.items()}, session, NOON_S)
+
+
+def test_the_line_shows_the_conversation_and_the_day(filled: Path) -> None:
+    assert line("a").startswith("⏣ $10.00 session · $6.00+– today · ")
+    assert line("a").endswith("▁ $3.00/h")
+    assert line("b").startswith("⏣ $1.00 session")
+    assert line("c").startswith("⏣ $0.00+– session")
+
+
+def test_the_figures_are_those_of_the_report(filled: Path) -> None:
+    midnight = NOW - 10 * HOUR
+    seen = glance(str(filled), now=NOW + 2 * HOUR, midnight=midnight, session="a")
+    today = report(filled, since=midnight).total
+    assert (seen.today_nanousd, seen.unknown_today) == (today.cost_nanousd, today.unpriced_calls)
+    assert seen.session_nanousd == {group.keys[0]: group.cost_nanousd for group in report(filled, by=("session",)).groups}["a"]
+
+
+def test_sums_beside_a_large_ledger_give_the_same_line(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = line("a")
+    monkeypatch.setattr(rollup, "WORTH_IT_ENTRIES", 0)
+    with rollup.rolled_up(filled) as connection:
+        assert connection is not None
+    assert line("a") == plain
+    clock = FakeClock(NOW + HOUR)
+    ledger = Ledger.open(filled, clock)
+    call = make_call(clock.now, client_session="a")
+    ledger.admit_now(ask_for(call, 10**9))
+    ledger.settle_now(settled(call, 10**9))
+    ledger.close_now()
+    assert line("a").startswith("⏣ $11.00 session · $7.00+– today")
+
+
+def test_what_would_take_long_to_read_is_unknown_and_not_nought(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tollkeeper.ledger.glance.MAX_SCAN_ENTRIES", 3)
+    seen = glance(str(filled), now=NOW, midnight=NOW - 10 * HOUR, session="a")
+    assert (seen.today_nanousd, seen.session_nanousd, seen.is_behind) == (None, None, True)
+    assert MAX_SCAN_ENTRIES > 3
+
+
+def test_plain_letters_a_width_and_a_template(filled: Path) -> None:
+    assert line("a", no_emoji="1").isascii() or "–" in line("a", no_emoji="1")
+    assert len(line("a", width="20")) == 20
+    assert line("a", template="{today} and {session}") == "$6.00+– today and $10.00 session"
+
+
+def test_the_budget_nearest_to_its_end_is_shown(filled: Path) -> None:
+    budgets = [
+        {"name": "month", "key": "m", "start": 0, "until_s": None, "amount": 10**11},
+        {"name": "gone", "key": "g", "start": 0, "until_s": NOON_S - 1, "amount": 1},
+    ]
+    (home().root / "statusline.json").write_text(json.dumps({"at_s": NOON_S, "budgets": budgets}))
+    assert line("a").endswith("month $0.00/$100.00 0% · ok")
+
+
+def test_the_budgets_of_the_policy_are_worked_out_in_the_background(filled: Path) -> None:
+    home().policy.write_text(
+        'schema = 1\nmode = "enforce"\nzone = "UTC"\n[budget.ever]\namount = "20 USD"\nwindow = "rolling 400d"\n'
+    )
+    quick.refresh()
+    ready = json.loads((home().root / "statusline.json").read_text())
+    assert [(budget["name"], budget["amount"]) for budget in ready["budgets"]] == [("ever", 20 * 10**9)]
+
+
+def test_a_conversation_that_is_not_metered_is_told(filled: Path) -> None:
+    assert line("unheard of").endswith("! not metered")
+    filled.unlink()
+    assert line("a") == "⏣ ! not metered"
+    assert line() == ""
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "nonsense", '{"session_id": 7}', '{"session_id": "a"}'])
+def test_whatever_comes_in_the_line_is_printed_and_the_code_is_nought(filled: Path, text: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tollkeeper.cli.entry", "statusline", "--width", "x", "--unknown"],
+        input=text.encode(),
+        capture_output=True,
+        timeout=20,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ADDON), "TOLLKEEPER_ACTIVE": "1"},
+    )
+    assert done.stdout.decode().startswith("⏣ ")
+    assert done.stderr == b""
+
+
+def test_a_damaged_ledger_is_no_error(filled: Path) -> None:
+    filled.write_bytes(b"no database" * 1000)
+    assert line("a") == "⏣ ! ledger busy"
+
+
+def test_nothing_heavy_is_imported(filled: Path) -> None:
+    script = (
+        "import sys; sys.argv = ['tollkeeper', 'statusline']\n"
+        "from tollkeeper.cli.entry import main\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert ended.code == 0\n"
+        "heavy = {'click', 'rich', 'mitmproxy', 'sqlite_utils', 'tomllib', 'dataclasses', 'asyncio', 'urllib.request'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ADDON)}
+    done = subprocess.run([sys.executable, "-c", script], input=b"{}", capture_output=True, timeout=20, check=False, env=environ)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_home_is_the_one_of_every_other_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert quick._home() == str(home().root)
+    monkeypatch.delenv("TOLLKEEPER_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", "/somewhere")
+    assert quick._home() == str(home().root)
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert quick._home() == str(home().root)
