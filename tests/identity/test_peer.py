@@ -1,0 +1,227 @@
+"""The process at the other end: found by the kernel, described by its folder and repository, and never waited for."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tollkeeper.core.principal import Assurance
+from tollkeeper.identity.git_place import Place, place_of, repository_of
+from tollkeeper.identity.peer import WAIT_S, Peer, Peers, user_name
+from tollkeeper.identity.peer_linux import Owners, command_name, container_in, socket_owner
+from tollkeeper.identity.peer_macos import parse_connections, parse_folder
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's tables")
+
+
+@pytest.fixture
+def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        accepted, _ = server.accept()
+        with client, accepted:
+            yield client, accepted
+
+
+@linux
+def test_the_kernel_names_the_owner_of_a_connection(connection: tuple[socket.socket, socket.socket]) -> None:
+    client, _ = connection
+    owner = socket_owner(client.getsockname(), client.getpeername())
+    assert owner == (os.getuid(), os.fstat(client.fileno()).st_ino)
+
+
+@linux
+def test_an_address_that_is_not_connected_has_no_owner() -> None:
+    assert socket_owner(("127.0.0.1", 1), ("127.0.0.1", 2)) is None
+
+
+@linux
+def test_a_child_is_found_with_its_folder_and_repository(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("ref: refs/heads/topic/x\n")
+    (tmp_path / ".git" / "config").write_text('[remote "origin"]\n\turl = https://user:secret@github.com/acme/app.git\n')
+    (tmp_path / "src").mkdir()
+    (tmp_path / "agent.py").write_text(
+        "import socket, sys\ns = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\nsys.stdin.read()\n"
+    )
+
+    async def run() -> Peer | None:
+        peers = Peers()
+        server = socket.create_server(("127.0.0.1", 0))
+        command = [sys.executable, str(tmp_path / "agent.py"), str(server.getsockname()[1]), "--key=secret"]
+        child = subprocess.Popen(command, cwd=tmp_path / "src", stdin=subprocess.PIPE)
+        try:
+            accepted, address = await asyncio.to_thread(server.accept)
+            peers.begin("one", address, server.getsockname())
+            await asyncio.wait([peers._looks["one"]], timeout=5)
+            with accepted:
+                return await peers.get("one")
+        finally:
+            child.communicate()
+            server.close()
+            peers.close()
+
+    found = asyncio.run(run())
+    assert found is not None
+    assert (found.uid, found.command) == (os.getuid(), "agent.py")
+    assert found.folder == str(tmp_path / "src")
+    assert found.place == Place("github.com/acme/app", "topic/x", str(tmp_path))
+    assert "secret" not in repr(found)
+    assert found.principal.assurance is Assurance.LOCAL_LOGIN
+    assert found.principal.subject == user_name(os.getuid())
+
+
+@linux
+def test_a_client_that_connected_before_is_found_first(connection: tuple[socket.socket, socket.socket]) -> None:
+    client, _ = connection
+    owners = Owners()
+    first = owners.find(client.getsockname(), client.getpeername(), time.monotonic() + 5)
+    again = owners.find(client.getsockname(), client.getpeername(), time.monotonic() - 1)
+    assert first is not None
+    assert first.pid == os.getpid()
+    assert again == first
+
+
+@linux
+def test_when_the_time_is_up_the_uid_is_still_known(connection: tuple[socket.socket, socket.socket]) -> None:
+    client, _ = connection
+    assert Owners().find(client.getsockname(), client.getpeername(), time.monotonic() - 1) == Peer(uid=os.getuid())
+
+
+def test_a_slow_look_up_holds_no_request_and_is_there_for_the_next() -> None:
+    release = threading.Event()
+
+    def slow(client: tuple[str, int], server: tuple[str, int]) -> Peer:
+        release.wait(5)
+        return Peer(uid=7, command="late")
+
+    async def run() -> tuple[Peer | None, float, Peer | None]:
+        peers = Peers(slow)
+        peers.begin("one", ("127.0.0.1", 1), ("127.0.0.1", 2))
+        begun = time.perf_counter()
+        first = await peers.get("one")
+        taken = time.perf_counter() - begun
+        release.set()
+        await asyncio.wait([peers._looks["one"]], timeout=5)
+        second = await peers.get("one")
+        peers.end("one")
+        assert await peers.get("one") is None
+        peers.close()
+        return first, taken, second
+
+    first, taken, second = asyncio.run(run())
+    assert first is None
+    assert taken < WAIT_S + 0.2
+    assert second == Peer(uid=7, command="late")
+
+
+def test_a_finder_that_fails_costs_the_attribution_only() -> None:
+    def broken(client: tuple[str, int], server: tuple[str, int]) -> Peer:
+        raise RuntimeError
+
+    async def run() -> Peer | None:
+        peers = Peers(broken)
+        peers.begin("one", ("::ffff:127.0.0.1", 1), ("127.0.0.1", 2))
+        await asyncio.wait([peers._looks["one"]], timeout=5)
+        peers.close()
+        return await peers.get("one")
+
+    assert asyncio.run(run()) is None
+
+
+def test_a_connection_from_another_machine_is_not_looked_up() -> None:
+    async def run() -> bool:
+        peers = Peers(lambda client, server: Peer(uid=0))
+        peers.begin("one", ("10.0.0.7", 1), ("10.0.0.1", 2))
+        peers.close()
+        return "one" in peers._looks
+
+    assert not asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["/usr/bin/claude", "--api-key", "sk"], "claude"), (["node", "/usr/lib/node_modules/x/claude", "-p"], "claude"),
+        (["python3.12", "-u", "/srv/agent.py", "--key=sk"], "agent.py"), (["python", "-m", "aider", "--key", "sk"], "aider"),
+        (["bash", "-c", "curl -H 'x-api-key: sk'"], "bash"), (["node", "-e", "secret"], "node"), ([], ""),
+        (["codex --key sk"], "codex"), (["python3"], "python3"), (["a\x1b[31m"], "a[31m"),
+    ],
+)  # fmt: skip
+def test_a_command_is_named_without_its_arguments(words: list[str], name: str) -> None:
+    assert command_name(words) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"0::/system.slice/docker-{'ab' * 32}.scope\n", f"1:x:/docker/{'ab' * 32}\n", f"0::/kubepods/pod1/{'ab' * 32}\n",
+     f"0::/kubepods.slice/cri-containerd-{'ab' * 32}.scope"],
+)  # fmt: skip
+def test_a_container_is_known_by_its_control_group(text: str) -> None:
+    assert container_in(text) == "abababababab"
+    assert container_in("0::/user.slice/user-1000.slice\n") == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://github.com/acme/app.git", "github.com/acme/app"), ("git@github.com:acme/app.git", "github.com/acme/app"),
+        ("ssh://git@GitLab.example.com:2222/a/b/c.git", "gitlab.example.com/a/b/c"),
+        ("https://u:p@example.com/x/", "example.com/x"), ("/srv/git/app.git", ""), ("file:///srv/app", ""), ("", ""), ("a\x07b:c", ""),
+    ],
+)  # fmt: skip
+def test_a_repository_is_named_alike_in_every_spelling(url: str, name: str) -> None:
+    assert repository_of(url) == name
+
+
+def test_a_worktree_has_its_own_branch_and_the_shared_remote(tmp_path: Path) -> None:
+    main, tree = tmp_path / "main", tmp_path / "tree"
+    own = main / ".git" / "worktrees" / "tree"
+    own.mkdir(parents=True)
+    tree.mkdir()
+    (main / ".git" / "config").write_text(
+        '[core]\n[remote "up"]\n url = a@b:no/no\n[remote "origin"]\n url = a@b.example:c/d\n[x]\n'
+    )
+    (own / "HEAD").write_text("a" * 40)
+    (own / "commondir").write_text("../..\n")
+    (tree / ".git").write_text(f"gitdir: {own}\n")
+    assert place_of(tree) == Place("b.example/c/d", "a" * 12, str(tree))
+
+
+def test_a_repository_without_a_remote_is_named_by_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "app" / ".git").mkdir(parents=True)
+    (tmp_path / "app" / ".git" / "HEAD").write_text("ref: refs/heads/main")
+    assert place_of(tmp_path / "app") == Place("app", "main", str(tmp_path / "app"))
+
+
+@pytest.mark.parametrize("trap", ["pipe", "loop", "huge", "binary"])
+def test_a_repository_that_is_a_trap_holds_nobody(tmp_path: Path, trap: str) -> None:
+    git = tmp_path / ".git"
+    match trap:
+        case "pipe":
+            git.mkdir()
+            os.mkfifo(git / "HEAD")
+            os.mkfifo(git / "config")
+        case "loop":
+            git.symlink_to(git)
+        case "huge":
+            git.mkdir()
+            (git / "HEAD").write_bytes(b"ref: refs/heads/" + b"x" * 10_000_000)
+        case _:
+            git.write_bytes(b"gitdir: \0\xff")
+    found = place_of(tmp_path)
+    assert len(found.branch) <= 200
+
+
+def test_lsof_is_read_for_the_right_end_of_the_connection() -> None:
+    text = "p10\ncproxy\nu501\nn127.0.0.1:8877->127.0.0.1:50000\np11\ncnode\nu502\nn127.0.0.1:50000->127.0.0.1:8877\n"
+    assert parse_connections(text, 50000, 8877) == (11, 502, "node")
+    assert parse_connections("garbage\n", 1, 2) == (0, None, "")
+    assert parse_folder("p11\nfcwd\nn/Users/ada/app\n") == "/Users/ada/app"
