@@ -73,7 +73,7 @@ def test_the_ledger_only_grows(written: Path, statement: str) -> None:
         (f"UPDATE line SET output_tokens = 1 WHERE entry_seq = {SEQ}", SEQ, "one of its lines"),
         (f"DELETE FROM line WHERE entry_seq = {SEQ}", SEQ, "one of its lines"),
         ("INSERT INTO line SELECT 3, position, provider, model, 1, 1, 1, 1, 1, 1, units, 1, 1, 1, cost_source, price_id,"
-         " unpriced, flags, charges FROM line WHERE entry_seq = 4", 3, "one of its lines"),
+         " unpriced, flags, charges, response_id, custom_id FROM line WHERE entry_seq = 4", 3, "one of its lines"),
         (f"DELETE FROM entry WHERE seq = {SEQ}", SEQ + 1, "entry 4 is missing"),
         ("DELETE FROM entry WHERE seq = 1", 2, "entry 1 is missing"),
         (f"UPDATE entry SET hash = zeroblob(32) WHERE seq = {SEQ}", SEQ, "was changed"),
@@ -86,7 +86,7 @@ def test_the_ledger_only_grows(written: Path, statement: str) -> None:
         ("UPDATE hold SET amount = 1", None, "1 nano-dollars held, the entries say 77"),
         ("DELETE FROM hold", None, "None nano-dollars held, the entries say 77"),
         ("INSERT INTO line SELECT 99, position, provider, model, 1, 1, 1, 1, 1, 1, units, 1, 1, 1, cost_source, price_id,"
-         " unpriced, flags, charges FROM line WHERE entry_seq = 4", None, "belong to no entry"),
+         " unpriced, flags, charges, response_id, custom_id FROM line WHERE entry_seq = 4", None, "belong to no entry"),
         ("DROP TABLE hold", None, "no table hold"),
     ],
 )  # fmt: skip
@@ -114,11 +114,11 @@ def test_a_row_forged_with_a_hash_of_its_own_breaks_the_chain_after_it(written: 
 
 
 def test_a_damaged_page_is_found(written: Path) -> None:
+    with closing(sqlite3.connect(written)) as connection:
+        (entries,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'entry'").fetchone()
     with written.open("r+b") as file:
-        size = file.seek(0, 2)
-        for page_end in range(8192 * 3, size + 1, 8192):
-            file.seek(page_end - 400)
-            file.write(b"\xff" * 400)
+        file.seek(entries * 8192 - 400)
+        file.write(b"\xff" * 400)
 
     found = verify(written)
 

@@ -51,7 +51,7 @@ def test_what_may_surprise_is_noted() -> None:
     same = '[budget.a]\namount = "5 USD"\nwindow = "day"\n[budget.b]\namount = "9 USD"\nwindow = "day"\n'
     assert notes(policy(same)) == (
         'nothing is blocked until mode = "enforce"',
-        'budgets "a" and "b" count the same calls over the same window: the lower amount decides',
+        'budgets "a" and "b" count the same calls over the same window: the highest amount wins',
     )
     covering = 'mode = "enforce"\n[budget.a]\namount = "5 USD"\nwindow = "day"\non_exceed = { rewrite = "m" }\n'
     assert [note.partition(":")[0] for note in notes(policy(covering))] == ['budget "a" also covers m']

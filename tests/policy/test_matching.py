@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.samples import at, call, policy
-from tollkeeper.policy.matching import MAX_REMEMBERED, Matcher, Values, bucket_key, bucket_scope, covers, values_of
+from tollkeeper.policy.matching import MAX_REMEMBERED, Matcher, Values, bucket_key, bucket_scope, covers, values, values_of
 
 NOW = at("2026-11-22T10:00")
 
@@ -17,8 +17,15 @@ def budget_text(extra: str = "", *, name: str = "b", amount: str = "5 USD", wind
     return f'[budget.{name}]\namount = "{amount}"\nwindow = "{window}"\n{extra}\n'
 
 
-def key_of(text: str, values: Values = ("ada", "billing", "claude-opus-5", "anthropic")) -> str:
-    return bucket_key(policy(text).budgets[0], values)
+def four(principal: str, project: str, model: str, provider: str) -> Values:
+    return values(principal=principal, project=project, model=model, provider=provider)
+
+
+ADA = four("ada", "billing", "claude-opus-5", "anthropic")
+
+
+def key_of(text: str, facts: Values = ADA) -> str:
+    return bucket_key(policy(text).budgets[0], facts)
 
 
 def test_a_bucket_survives_an_edited_amount_and_a_new_name() -> None:
@@ -72,7 +79,10 @@ def test_the_same_share_has_one_bucket_whichever_budget_counts_it() -> None:
 NAMES = st.text(alphabet="ab;=:,%*~ é\x00/", max_size=4)
 
 
-@given(st.tuples(NAMES, NAMES, NAMES, NAMES), st.tuples(NAMES, NAMES, NAMES, NAMES))
+FOUR = st.builds(four, NAMES, NAMES, NAMES, NAMES)
+
+
+@given(FOUR, FOUR)
 def test_two_different_shares_never_meet_in_one_bucket(one: Values, other: Values) -> None:
     text = budget_text('share = "each"\nper = ["principal", "project", "model", "provider"]')
     assert (key_of(text, one) == key_of(text, other)) is (one == other)
@@ -94,11 +104,11 @@ PEOPLE, PROJECTS, MODELS = ["ada", "b[1]", "c"], ["billing", ""], ["claude-opus-
 def test_the_ledger_s_scope_holds_exactly_the_calls_the_budget_counts_in_that_bucket(scope: str) -> None:
     """Pairs of one column are alternatives, columns must all match: run in SQLite against every combination."""
     budget = policy(budget_text(scope)).budgets[0]
-    calls: list[Values] = list(product(PEOPLE, PROJECTS, MODELS, ["anthropic", "openai"]))
+    calls = list(product(PEOPLE, PROJECTS, MODELS, ["anthropic", "openai"]))
     with sqlite3.connect(":memory:") as connection:
         connection.execute("CREATE TABLE entry (subject, project, model, provider)")
         connection.executemany("INSERT INTO entry VALUES (?, ?, ?, ?)", calls)
-        for mine in calls:
+        for mine in (four(*one) for one in calls):
             if not covers(budget, mine):
                 continue
             key, pairs = bucket_key(budget, mine), bucket_scope(budget, mine)
@@ -108,7 +118,9 @@ def test_the_ledger_s_scope_holds_exactly_the_calls_the_budget_counts_in_that_bu
             )
             patterns = [pattern for column in columns for name, pattern in pairs if name == column]
             found = connection.execute(f"SELECT * FROM entry WHERE {where or '1'}", patterns).fetchall()
-            assert set(found) == {other for other in calls if covers(budget, other) and bucket_key(budget, other) == key}
+            assert set(found) == {
+                other for other in calls if covers(budget, four(*other)) and bucket_key(budget, four(*other)) == key
+            }
     connection.close()
 
 
@@ -127,11 +139,11 @@ def test_all_scope_keys_must_match() -> None:
 
 def test_values_are_cut_and_cleaned_as_the_ledger_keeps_them() -> None:
     kept = values_of(call("m" * 5000, who="ada\nroot"), "m" * 5000)
-    assert kept == ("ada\ufffdroot", "billing", "m" * 512, "anthropic")
+    assert kept[:4] == ("ada\ufffdroot", "billing", "m" * 512, "anthropic")
 
 
 def test_limits_stay_one_value_inside_a_window_and_change_with_it() -> None:
-    match = Matcher(policy(budget_text())).match(("ada", "", "m", "p"))
+    match = Matcher(policy(budget_text())).match(four("ada", "", "m", "p"))
     first, later, tomorrow = match.limits(NOW), match.limits(NOW + 1), match.limits(at("2026-11-23T00:00"))
     assert first[0] is later[0]
     assert first[0].resets_at == tomorrow[0].bucket.start_at
@@ -140,7 +152,7 @@ def test_limits_stay_one_value_inside_a_window_and_change_with_it() -> None:
 
 
 def test_a_rolling_limit_moves_with_the_clock() -> None:
-    match = Matcher(policy(budget_text(window="rolling 1h"))).match(("ada", "", "m", "p"))
+    match = Matcher(policy(budget_text(window="rolling 1h"))).match(four("ada", "", "m", "p"))
     for moment in (NOW, NOW + 5):
         (limit,) = match.limits(moment)
         assert limit.bucket.start_at == moment - 3_600_000_000
@@ -151,7 +163,7 @@ def test_a_rolling_limit_moves_with_the_clock() -> None:
 def test_what_is_remembered_is_bounded_whatever_names_clients_choose() -> None:
     matcher = Matcher(policy(budget_text()))
     for number in range(MAX_REMEMBERED):
-        matcher.match(("ada", "", f"model-{number}", "p"))
+        matcher.match(four("ada", "", f"model-{number}", "p"))
     assert len(matcher._known) <= MAX_REMEMBERED / 2 + 1
 
 
@@ -159,4 +171,4 @@ def test_a_budget_that_only_watches_offers_no_rewrite() -> None:
     text = budget_text('on_exceed = { rewrite = ["b", "a"] }', name="one")
     watching = budget_text('mode = "observe"\non_exceed = { rewrite = "c" }', name="two")
     acting = budget_text('on_exceed = { rewrite = ["a", "d"] }', name="three")
-    assert Matcher(policy(text + watching + acting)).match(("ada", "", "m", "p")).rewrites == ("b", "a", "d")
+    assert Matcher(policy(text + watching + acting)).match(four("ada", "", "m", "p")).rewrites == ("b", "a", "d")

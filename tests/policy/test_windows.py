@@ -11,7 +11,7 @@ from policy.samples import HOUR, at
 from tollkeeper.core.clock import from_datetime, to_datetime
 from tollkeeper.policy.windows import WEEKDAYS, Window, WindowClock, WindowKind, WindowSpec, length_in_words, window_at, zone_of
 
-CALENDAR = [kind for kind in WindowKind if kind is not WindowKind.ROLLING]
+CALENDAR = [kind for kind in WindowKind if kind.is_calendar]
 ODD_ZONES = [
     "UTC", "Europe/Rome", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "Asia/Beirut", "Africa/Cairo",
     "America/St_Johns", "America/Havana", "Pacific/Apia", "Pacific/Kwajalein", "Asia/Kathmandu", "Africa/Casablanca",

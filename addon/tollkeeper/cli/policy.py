@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from tollkeeper.core.amounts import Unit
 from tollkeeper.core.clock import system_clock, to_datetime
 from tollkeeper.core.errors import ConfigError, TollkeeperError
 from tollkeeper.core.money import format_usd_exact
@@ -25,8 +26,12 @@ from tollkeeper.policy.words import (
     Explained,
     explain,
     notes,
+    rule_sentences,
 )
 
+from .policy_explain import diff
+from .policy_explain import explain as explain_call
+from .policy_trial import suggestion, trial
 from .prices import GUESSED_PROVIDERS
 
 _LINE = re.compile(r"(\d+): (.*)", re.DOTALL)
@@ -34,7 +39,13 @@ _LINE = re.compile(r"(\d+): (.*)", re.DOTALL)
 
 @click.group(name="policy")
 def command() -> None:
-    """Check and explain the policy document."""
+    """Check the policy document, explain it, try it on the past, write one, compare two."""
+
+
+command.add_command(explain_call, "explain")
+command.add_command(trial, "test")
+command.add_command(suggestion, "suggest")
+command.add_command(diff, "diff")
 
 
 @command.command()
@@ -104,6 +115,7 @@ def _in_words(policy: Policy, where: str, at: int, remarks: Iterable[str]) -> li
     width = max((len(item.budget.name) for item in explained), default=0)
     lines = [f"{where}: OK", f"mode {MODE_WORDS[policy.mode]}"]
     lines += [f"  {item.budget.name:<{width}}  {item.sentence}" for item in explained]
+    lines += [f"  {sentence}" for sentence in rule_sentences(policy)]
     lines += [
         f"a model has no known price (unknown_model = {policy.unknown_model.value}): {UNKNOWN_WORDS[policy.unknown_model]}",
         f"a fault in tollkeeper (on_fault = {policy.on_fault.value}): {FAULT_WORDS[policy.on_fault]}",
@@ -123,21 +135,30 @@ def _as_json(policy: Policy, where: str, at: int, remarks: Iterable[str]) -> dic
         "on_fault": policy.on_fault.value,
         "on_ledger_error": policy.on_ledger_error.value,
         "budgets": [_budget_as_json(item) for item in explain(policy, at)],
+        "rules": list(rule_sentences(policy)),
         "notes": list(remarks),
     }
+
+
+def _amount_as_json(unit: Unit, amount: int | None) -> dict[str, Any]:
+    if amount is None:
+        return {"amount": "unlimited"}
+    if unit is Unit.USD:
+        return {"amount_usd": format_usd_exact(amount), "amount_nanousd": amount}
+    return {"amount": amount}
 
 
 def _budget_as_json(item: Explained) -> dict[str, Any]:
     budget = item.budget
     return {
         "name": budget.name,
-        "amount_usd": format_usd_exact(budget.amount_nanousd),
-        "amount_nanousd": budget.amount_nanousd,
+        "unit": budget.unit.value,
+        **_amount_as_json(budget.unit, budget.amount_nanousd),
         "window": budget.window.label,
         "zone": budget.window.zone,
         "resets_at": None if item.resets_at is None else f"{to_datetime(item.resets_at):%Y-%m-%dT%H:%M:%SZ}",
         "share": budget.share.value,
-        "per": [field.value for field in budget.per],
+        "per": [*(field.value for field in budget.per), *(f"label.{name}" for name in budget.per_labels)],
         "scope": {field.value: [glob.pattern for glob in globs] for field, globs in budget.scope},
         "mode": budget.mode.value,
         "acts": item.acts,

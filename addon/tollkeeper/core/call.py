@@ -98,7 +98,13 @@ class Attribution:
     branch: str = ""
     """The branch that is checked out where the call comes from, as read from its repository."""
     run: str = ""
-    """The CI run, as the job's own environment names it."""
+    """The CI run, as the job's own environment or token names it."""
+    os_user: str = ""
+    """The login name at the other end of the connection, as the kernel knows it."""
+    process: str = ""
+    """The program at the other end, without its arguments."""
+    container: str = ""
+    """The container it runs in, by its short id."""
     # What follows, and ``client``, is what the client said of itself: claims, good for reports and never for enforcement.
     agent: str = ""
     parent_agent: str = ""
@@ -130,6 +136,9 @@ class Call:
     attribution: Attribution = field(default_factory=Attribution)
     plan: str = ""
     """The subscription that pays for this call (``claude``, ``chatgpt``, ``copilot``, …); empty when it is metered in money."""
+    identity_fault: str = ""
+    """Why what came to prove who makes the call is not accepted; ``identity_remedy`` says what to do. Its principal is anonymous."""
+    identity_remedy: str = ""
     plan_counts: bool = False
     """A plan's call counts against dollar budgets at its list price, because the policy says so."""
 

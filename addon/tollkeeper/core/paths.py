@@ -33,6 +33,11 @@ class Home:
         return self.root / "prices.toml"
 
     @property
+    def hosts(self) -> Path:
+        """Hosts of one's own: gateways, self-hosted models, company accounts."""
+        return self.root / "hosts.toml"
+
+    @property
     def state(self) -> Path:
         """What the running proxy says of itself (JSON: pid, port, started_at, mode)."""
         return self.root / "proxy.json"

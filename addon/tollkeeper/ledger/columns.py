@@ -48,8 +48,31 @@ ENTRY = (
     "first_byte_ms",
     "buckets",
     "openings",
+    "format",
+    "plan",
+    "client_session",
+    "client_project",
+    "account",
+    "end_user",
+    "parent_agent",
+    "agent_class",
+    "initiator",
+    "interaction",
+    "tags",
+    "refusal",
+    "branch",
+    "run",
+    "policy",
+    "actions",
+    "hold_tokens",
+    "hold_requests",
+    "used_tokens",
+    "used_requests",
+    "os_user",
+    "process",
+    "container",
 )
-"""What the hash of an entry covers, in this order; ``prev`` and ``hash`` follow in the table."""
+"""What the hash of an entry covers, in this order; ``prev`` and ``hash`` stand in the table besides."""
 
 LINE = (
     "position",
@@ -70,8 +93,19 @@ LINE = (
     "unpriced",
     "flags",
     "charges",
+    "response_id",
+    "custom_id",
 )
 """What the hash of an entry covers of each of its lines; ``entry_seq`` stands first in the table."""
+
+FORMAT = 3
+"""Of the entries written now. An entry's hash covers the columns of its own format, so that older ones verify as they are."""
+
+COVERED = {1: (47, 18), 2: (59, 20), FORMAT: (len(ENTRY), len(LINE))}
+"""How many columns of an entry and of a line the hash covers, by format. What a format does not have is empty there."""
+
+CLAIMS = ENTRY[49:58]
+"""What the client said of itself: good for reports, never for budgets."""
 
 TOKENS = LINE[3:9]
 """The disjoint token kinds (``reasoning_tokens`` is a part of ``output_tokens``)."""
@@ -79,7 +113,9 @@ TOKENS = LINE[3:9]
 INDEX = {name: position for position, name in enumerate(ENTRY)}
 """Where a column stands in an entry."""
 
-SCOPES = frozenset({*ENTRY[7:19], "model_requested", "model"} - {"unmetered"})
+SCOPES = frozenset(
+    {*ENTRY[7:19], "model_requested", "model", "client_session", "agent_class", "branch", "run", *ENTRY[67:70]} - {"unmetered"}
+)
 """The columns a budget may be scoped by: those that do not change between a hold and its settlement."""
 
 

@@ -6,22 +6,26 @@ Everything remembered here is a cache of the file: ``refresh`` drops it when ano
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from tollkeeper.core.admission import Admission, Admitted, Limit
-from tollkeeper.core.call import Call
+from tollkeeper.core.admission import Admission, Admitted
 from tollkeeper.core.charge import Bill
 from tollkeeper.core.clock import Clock
-from tollkeeper.core.decision import Standing, Verdict
 from tollkeeper.core.entry import Kind, Settlement
 from tollkeeper.core.errors import LedgerError
 
+from . import alerts, once
 from .bulk import delete_all, insert_all
-from .columns import ENTRY, INDEX, INSERT_ENTRY, INSERT_LINE
+from .choice import Pairs, choose
+from .columns import ENTRY, FORMAT, INDEX, INSERT_ENTRY, INSERT_LINE
+from .open_hold import OpenHold
+from .plan_windows import write_windows
 from .process import this_process
+from .quantities import Amounts
 from .row import GENESIS, Row, closing_row, digest, encode, hold_row, line_rows, sums_of, who_and_where
-from .windows import Touch, Window, Windows
+from .window import Touch
+from .windows import CLOCK_SKEW_US, Windows
 
 HOLD_LIFETIME_US = 15 * 60 * 1_000_000
 """A hold that is not renewed for this long is released (a stream is renewed while it flows)."""
@@ -29,33 +33,19 @@ HOLD_LIFETIME_US = 15 * 60 * 1_000_000
 _HEAD = "SELECT seq, at, hash FROM entry ORDER BY seq DESC LIMIT 1"
 _INSERT_HOLD = "INSERT INTO hold (call_id, seq, process, amount, counted_at, expires_at, buckets)"
 _FIND_HOLD = (
-    "SELECT hold.seq, amount, hold.counted_at, expires_at, hold.buckets, model, verdict, would, budget"
+    "SELECT hold.seq, amount, hold.counted_at, expires_at, hold.buckets, model, verdict, would, budget, hold_tokens, hold_requests,"
+    " policy, actions"
     " FROM hold JOIN entry ON entry.seq = hold.seq WHERE hold.call_id = ?"
 )
 _ENTRY_COLUMNS = ", ".join(ENTRY)
 SELECT_ENTRY = f"SELECT {_ENTRY_COLUMNS} FROM entry"  # noqa: S608 — fixed names
 
+_FORMAT = INDEX["format"]
 _KIND, _COUNTED_AT, _BUCKETS, _OPENINGS = INDEX["kind"], INDEX["counted_at"], INDEX["buckets"], INDEX["openings"]
 _HOLD, _EXPOSURE, _MODEL = INDEX["hold_nanousd"], INDEX["exposure_nanousd"], INDEX["model"]
 _VERDICT, _WOULD, _BUDGET, _FLAGS = INDEX["verdict"], INDEX["would"], INDEX["budget"], INDEX["flags"]
-
-
-@dataclass(slots=True)
-class OpenHold:
-    """Money set aside for a call that is still going on."""
-
-    seq: int
-    amount: int
-    counted_at: int
-    expires_at: int
-    touches: tuple[Touch, ...]
-    buckets: str
-    model: str
-    verdict: str
-    would: str
-    budget: str
-    call: Call | None = None
-    identity: Row | None = None
+_POLICY, _ACTIONS, _TOKENS, _REQUESTS = INDEX["policy"], INDEX["actions"], INDEX["used_tokens"], INDEX["used_requests"]
+_HOLD_TOKENS, _HOLD_REQUESTS = INDEX["hold_tokens"], INDEX["hold_requests"]
 
 
 class Journal:
@@ -103,18 +93,21 @@ class Journal:
         """
         if not admission.candidates or any(candidate.hold_nanousd < 0 for candidate in admission.candidates):
             raise LedgerError(f"call {admission.call.id}: nothing to admit, or a negative hold")
-        admitted, windows = self._choose(admission)
-        if admission.objection is not None:
+        admitted, windows = choose(admission, self.windows, self.at)
+        if admission.objection is not None and admitted.chosen is not None:
             admitted = replace(admitted, would=admission.objection.would)
         identity = who_and_where(admission.call)
+        if admitted.warned or (admitted.blockers and admitted.chosen is None):
+            alerts.note(self.connection, admission, admitted, self.at)
         row = hold_row(admission, admitted, identity, self.at)
         if admitted.chosen is None:
             self._append(row, ())
             return admitted
         hold = self._hold_of(admission, admitted, row, windows, identity)
         row[_BUCKETS] = hold.buckets
+        held = hold.held
         for touch in hold.touches:
-            self.windows.add(touch, 0, hold.amount)
+            self.windows.add(touch, 0, held.within(touch[0]))
         hold.seq = self._append(row, ())
         self._holds[admission.call.id] = hold
         self._new_holds.append(
@@ -124,6 +117,19 @@ class Journal:
 
     def settle(self, settlement: Settlement) -> bool:
         """Post what a call cost and release its hold. False when the call was closed before: nothing is written then."""
+        if settlement.reading.plan_windows:
+            write_windows(self.connection, settlement.call, settlement.reading.plan_windows, self.at)
+        if not once.is_more_than_a_bill(settlement):
+            return self._post(settlement)
+        ids: tuple[str, ...] = ()
+        if settlement.reading.is_repeatable:
+            settlement, ids = once.unbilled(self.connection, settlement)
+        is_new = self._post(settlement)
+        if is_new:
+            once.note(self, settlement, ids, self._seq)
+        return is_new
+
+    def _post(self, settlement: Settlement) -> bool:
         call = settlement.call
         hold = self._open_hold(call.id)
         if hold is None:
@@ -132,12 +138,24 @@ class Journal:
         sums = sums_of(settlement)
         extra: tuple[str, ...] = ()
         exposure = sums.exposure_nanousd
+        tokens = requests = 0
+        if sums.is_unread:
+            tokens = hold.tokens
         if hold.amount and sums.is_unread:
             exposure, extra = hold.amount, ("at-hold",)
         elif exposure > hold.amount:
             extra = ("over-hold",)
         row = closing_row(settlement, sums, identity, self.at, extra)
         row[_COUNTED_AT], row[_HOLD], row[_EXPOSURE], row[_BUCKETS] = hold.counted_at, hold.amount, exposure, hold.buckets
+        row[_POLICY], row[_ACTIONS], row[_HOLD_TOKENS], row[_HOLD_REQUESTS] = (
+            hold.policy,
+            hold.actions,
+            hold.tokens,
+            hold.requests,
+        )
+        if sums.kind is Kind.SETTLE:
+            tokens, requests = tokens or row[_TOKENS], hold.requests
+        row[_TOKENS], row[_REQUESTS] = tokens, requests
         row[_MODEL] = hold.model or row[_MODEL]
         if row[_WOULD] == "allow" != hold.would:
             row[_WOULD] = hold.would
@@ -145,7 +163,7 @@ class Journal:
             row[_VERDICT] = hold.verdict
         row[_BUDGET] = row[_BUDGET] or hold.budget
         self._append(row, self._priced(settlement.bill))
-        self._release(call.id, hold, exposure)
+        self._release(call.id, hold, Amounts(exposure, tokens, requests))
         return True
 
     def renew(self, call_id: str) -> bool:
@@ -169,10 +187,12 @@ class Journal:
         self._flush_rows()
         row = list(self.connection.execute(f"{SELECT_ENTRY} WHERE seq = ?", (hold.seq,)).fetchone())
         changes = {"kind": kind.value, "at": self.at, "buckets": hold.buckets, "openings": "", **changes}
+        if kind is Kind.SETTLE:
+            changes = {"used_tokens": hold.tokens, "used_requests": hold.requests, **changes}
         for column, value in changes.items():
             row[INDEX[column]] = value
         self._append(row, ())
-        self._release(call_id, hold, row[_EXPOSURE])
+        self._release(call_id, hold, _posted(row))
 
     @property
     def open_count(self) -> int:
@@ -191,9 +211,13 @@ class Journal:
         """
         touches = tuple(touch for touch in self._counted(row) if self.windows.keeps(touch))
         row[_BUCKETS] = self._text_of(touches)
+        row[_HOLD_TOKENS] = row[_HOLD_REQUESTS] = row[_REQUESTS] = 0
         self._append(row, self._priced(bill))
-        for touch in touches:
-            self.windows.add(touch, row[_EXPOSURE], 0)
+        self._post_to(touches, row)
+
+    def append(self, row: Row, lines: Sequence[Row] = ()) -> None:
+        """Append an entry that moves no money here, complete but for ``seq``."""
+        self._append(row, lines)
 
     def flush(self) -> None:
         """Write everything pending. Call it before COMMIT."""
@@ -202,45 +226,11 @@ class Journal:
 
     # -- admission -------------------------------------------------------------------------------------------------
 
-    def _choose(self, admission: Admission) -> tuple[Admitted, list[tuple[Limit, Window]]]:
-        """Try the candidates in order. Real and would-be answers differ where a budget only observes."""
-        chosen = 0 if not admission.enforce else None
-        would: int | None = None
-        blockers: list[Standing] = []
-        kept: list[tuple[Limit, Window]] = []
-        for index, candidate in enumerate(admission.candidates):
-            fits = fits_enforced = True
-            pairs = [(limit, self.windows.window(limit, self.at)) for limit in candidate.limits]
-            for limit, window in pairs:
-                posted, held = self.windows.totals(window, limit.bucket)
-                if posted + held + candidate.hold_nanousd > limit.amount_nanousd:
-                    fits = False
-                    fits_enforced = fits_enforced and not limit.enforced
-                    if would is None:
-                        blockers.append(self.windows.standing(limit, window))
-            if chosen is None and fits_enforced:
-                chosen = index
-            if index == chosen:
-                kept = pairs
-            if would is None and fits:
-                would = index
-            if chosen is not None and would is not None:
-                break
-        return (
-            Admitted(
-                verdict=_verdict(chosen),
-                would=_verdict(would),
-                chosen=chosen,
-                hold_nanousd=0 if chosen is None else admission.candidates[chosen].hold_nanousd,
-                blockers=tuple(blockers),
-            ),
-            kept,
-        )
-
-    def _hold_of(
-        self, admission: Admission, admitted: Admitted, row: Row, named: list[tuple[Limit, Window]], identity: Row
-    ) -> OpenHold:
+    def _hold_of(self, admission: Admission, admitted: Admitted, row: Row, named: Pairs, identity: Row) -> OpenHold:
         at = admission.at
+        if self.at - at > CLOCK_SKEW_US:  # the clock went back: count it at the latest moment known, and say so
+            at = row[_COUNTED_AT] = self.at
+            row[_FLAGS] = '["clock-back"]'
         touches = {(window.key, window.slot(at)): None for _, window in named}
         for window in self.windows.matching(row, at):
             touches[window.key, window.slot(at)] = None
@@ -256,6 +246,10 @@ class Journal:
             verdict=row[_VERDICT],
             would=row[_WOULD],
             budget=row[_BUDGET],
+            tokens=row[_HOLD_TOKENS],
+            requests=row[_HOLD_REQUESTS],
+            policy=row[_POLICY],
+            actions=row[_ACTIONS],
             call=admission.call,
             identity=identity,
         )
@@ -279,8 +273,8 @@ class Journal:
         found = self.connection.execute(_FIND_HOLD, (call_id,)).fetchone()
         if found is None:
             return None
-        seq, amount, counted_at, expires_at, buckets, model, verdict, would, budget = found
-        hold = OpenHold(seq, amount, counted_at, expires_at, _touches(buckets), buckets, model, verdict, would, budget)
+        seq, amount, counted_at, expires_at, buckets, *decided = found
+        hold = OpenHold(seq, amount, counted_at, expires_at, _touches(buckets), buckets, *decided)
         self._holds[call_id] = hold
         return hold
 
@@ -299,11 +293,10 @@ class Journal:
         row = closing_row(settlement, sums_of(settlement), who_and_where(call), self.at, ("late" if late else "no-hold",))
         if late:
             row[_COUNTED_AT], row[_BUCKETS] = late
-        touches = self._counted(row) if row[_EXPOSURE] else ()
+        touches = self._counted(row) if row[_EXPOSURE] or row[_REQUESTS] else ()
         row[_BUCKETS] = self._text_of(touches)
         self._append(row, self._priced(settlement.bill))
-        for touch in touches:
-            self.windows.add(touch, row[_EXPOSURE], 0)
+        self._post_to(touches, row)
         return True
 
     def _counted(self, row: Row) -> tuple[Touch, ...]:
@@ -312,11 +305,17 @@ class Journal:
         since = ((window.key, window.slot(at)) for window in self.windows.matching(row, at))
         return tuple(dict.fromkeys((*_touches(row[_BUCKETS]), *since)))
 
-    def _release(self, call_id: str, hold: OpenHold, exposure: int) -> None:
+    def _release(self, call_id: str, hold: OpenHold, posted: Amounts) -> None:
         del self._holds[call_id]
         self._closed_holds.append(call_id)
+        held = hold.held
         for touch in hold.touches:
-            self.windows.add(touch, exposure, -hold.amount)
+            self.windows.add(touch, posted.within(touch[0]), -held.within(touch[0]))
+
+    def _post_to(self, touches: tuple[Touch, ...], row: Row) -> None:
+        posted = _posted(row)
+        for touch in touches:
+            self.windows.add(touch, posted.within(touch[0]), 0)
 
     def _priced(self, bill: Bill) -> list[Row]:
         for line in bill.lines:
@@ -335,6 +334,7 @@ class Journal:
             self._adopt()
         self._seq += 1
         row[0] = self._seq
+        row[_FORMAT] = FORMAT
         prev, self._hash = self._hash, digest(self._hash, row, lines)
         self._entries.append((*row, prev, self._hash))
         for line in lines:
@@ -371,8 +371,8 @@ class Journal:
             self._closed_holds.clear()
 
 
-def _verdict(chosen: int | None) -> Verdict:
-    return Verdict.REFUSE if chosen is None else Verdict.ALLOW if chosen == 0 else Verdict.REWRITE
+def _posted(row: Row) -> Amounts:
+    return Amounts(row[_EXPOSURE], row[_TOKENS], row[_REQUESTS])
 
 
 def _touches(buckets: str) -> tuple[Touch, ...]:

@@ -118,7 +118,7 @@ class Ledger:
             try:
                 if self._reader is None:
                     self._reader = open_reader(self.path)
-                return read_standing(self._reader, limit)
+                return read_standing(self._reader, limit, self._journal.clock())
             except sqlite3.Error as error:
                 raise translate(error, self.path) from error
 

@@ -104,6 +104,7 @@ def _correction(settled: Row, bill: Bill, cost_nanousd: int, at: int) -> Row:
         "usage": "",
         "flags": '["repriced"]',
         "openings": "",
+        "used_tokens": 0,
     }
     for column, value in changes.items():
         row[INDEX[column]] = value

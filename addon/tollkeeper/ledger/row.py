@@ -12,18 +12,21 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from tollkeeper.core.admission import Admission, Admitted
+from tollkeeper.core.admission import Admission, Admitted, Candidate
 from tollkeeper.core.call import Call, Metering
 from tollkeeper.core.charge import Bill, CostSource, Priced
+from tollkeeper.core.decision import Verdict
 from tollkeeper.core.entry import Kind, Outcome, Settlement
 from tollkeeper.core.usage import Reading, UsageSource
 
-from .columns import ENTRY, LINE
+from .columns import COVERED, ENTRY, FORMAT, INDEX, LINE
+from .quantities import requests_of, tokens_of
 
 GENESIS = bytes(32)
 """``prev`` of the first entry."""
 
 MAX_TEXT = 512
+MAX_GROUPS_TEXT = 4096
 MAX_WORD = 64
 MAX_DEPTH = 6
 MAX_ITEMS = 400
@@ -32,6 +35,7 @@ MAX_ITEMS = 400
 ASKED_TIER = "asked_service_tier"
 """Among the terms: the tier the client asked for, which is priced when the answer names none."""
 
+_FORMAT = INDEX["format"]
 _WORD = re.compile(r"[A-Za-z0-9_.:/+-]{0,64}\Z")
 
 type Row = list[Any]
@@ -64,7 +68,7 @@ def who_and_where(call: Call) -> Row:
         text(principal.issuer),
         text(principal.channel),
         principal.assurance.value,
-        text(f",{','.join(sorted(groups))},") if groups else "",
+        _groups(groups) if groups else "",
         text(attribution.project),
         text(attribution.client),
         text(attribution.session),
@@ -76,6 +80,35 @@ def who_and_where(call: Call) -> Row:
         text(call.model),
         int(call.ask.streamed),
     ]
+
+
+def _groups(groups: frozenset[str]) -> str:
+    """``,a,b,``: more of it than of other texts, since what is cut off is a group that a budget misses."""
+    return "".join(f",{text(group.replace(',', ' '))}" for group in sorted(groups))[: MAX_GROUPS_TEXT - 1] + ","
+
+
+def claims_of(call: Call) -> Row:
+    """The columns ``format`` to ``tags``: which plan pays, and what the client said of itself."""
+    claimed = call.attribution
+    return [
+        FORMAT,
+        text(call.plan),
+        text(claimed.client_session),
+        text(claimed.client_project),
+        text(claimed.account),
+        text(claimed.end_user),
+        text(claimed.parent_agent),
+        text(claimed.agent_class),
+        text(claimed.initiator),
+        text(claimed.interaction),
+        encode({text(name): text(value) for name, value in claimed.tags[:16]}) if claimed.tags else "",
+    ]
+
+
+def _process_of(call: Call) -> Row:
+    """The columns ``os_user`` to ``container``: what the kernel knows of the other end."""
+    origin = call.attribution
+    return [text(origin.os_user), text(origin.process), text(origin.container)]
 
 
 def hold_row(admission: Admission, admitted: Admitted, identity: Row, at: int) -> Row:
@@ -100,7 +133,7 @@ def hold_row(admission: Admission, admitted: Admitted, identity: Row, at: int) -
         "refused" if refused else "",
         "none" if refused else "",
         "free" if refused else "",
-        candidate.hold_nanousd,
+        candidate.hold_nanousd if refused else admitted.hold_nanousd,
         0 if refused else None,
         0 if refused else None,
         0,
@@ -110,7 +143,55 @@ def hold_row(admission: Admission, admitted: Admitted, identity: Row, at: int) -
         None,
         "",
         "",
+        *claims_of(call),
+        "",
+        text(call.attribution.branch),
+        text(call.attribution.run),
+        word(admission.policy),
+        _actions(candidate, admitted),
+        candidate.hold_tokens,
+        candidate.requests,
+        0,
+        0,
+        *_process_of(call),
     ]
+
+
+def blank_row() -> Row:
+    """An entry that says nothing yet, in the order of ``columns.ENTRY``."""
+    row: Row = [""] * len(ENTRY)
+    for column in _NUMBERS:
+        row[INDEX[column]] = 0
+    for column in _UNKNOWN:
+        row[INDEX[column]] = None
+    row[_FORMAT] = FORMAT
+    return row
+
+
+_NUMBERS = (
+    "seq", "revision", "at", "counted_at", "started_at", "streamed", "hold_nanousd", "exposure_nanousd", "hold_tokens",
+    "hold_requests", "used_tokens", "used_requests",
+)  # fmt: skip
+_UNKNOWN = (
+    "status", "list_cost_nanousd", "cost_nanousd", "provider_cost_nanousd", "duration_ms", "first_byte_ms",
+)  # fmt: skip
+
+
+def _actions(candidate: Candidate, admitted: Admitted) -> str:
+    """What was done to the call besides its model: what it was capped at, where it was sent, what it was warned of."""
+    found: dict[str, Any] = {}
+    if admitted.verdict is Verdict.REWRITE:
+        target = candidate.target
+        found = {
+            "max_output_tokens": admitted.clamp_output_tokens,
+            "effort": word(candidate.effort) if candidate.effort else None,
+            "provider": word(target.provider) if target is not None and target.provider else None,
+            "host": text(target.host) if target is not None and target.host else None,
+        }
+    if admitted.warned:
+        found["warned"] = [[text(warned.standing.named_rule), warned.percent] for warned in admitted.warned[:16]]
+    found = {name: value for name, value in found.items() if value is not None}
+    return encode(found) if found else ""
 
 
 def _reason_of(admission: Admission, admitted: Admitted) -> tuple[str, str, str]:
@@ -118,9 +199,10 @@ def _reason_of(admission: Admission, admitted: Admitted) -> tuple[str, str, str]
     if (objection := admission.objection) is not None:
         return text(objection.rule), "", text(objection.reason)
     if not admitted.blockers:
-        return "", "", ""
-    budget = max(admitted.blockers, key=lambda standing: standing.resets_at or admission.at).budget
-    return text(f"budget.{budget}"), text(budget), ""
+        candidate = admission.candidates[admitted.chosen or 0]
+        return text(candidate.rule), "", text(candidate.reason)
+    standing = max(admitted.blockers, key=lambda standing: standing.resets_at or admission.at)
+    return text(standing.named_rule), text(standing.budget), ""
 
 
 class Sums(NamedTuple):
@@ -157,6 +239,7 @@ def closing_row(settlement: Settlement, sums: Sums, identity: Row, at: int, extr
     """An entry of kind settle, void or refuse, as the settlement tells it; the journal adds what the hold knows."""
     call, decision, reading, bill = settlement.call, settlement.decision, settlement.reading, settlement.bill
     billed = reading.model or (bill.lines[0].model if bill.lines else None)
+    is_settled = sums.kind is Kind.SETTLE
     return [
         0,
         sums.kind.value,
@@ -191,6 +274,17 @@ def closing_row(settlement: Settlement, sums: Sums, identity: Row, at: int, extr
         settlement.first_byte_ms,
         "",
         "",
+        *claims_of(call),
+        word(reading.refusal) if reading.refusal else "",
+        text(call.attribution.branch),
+        text(call.attribution.run),
+        "",
+        "",
+        0,
+        0,
+        tokens_of(settlement) if is_settled else 0,
+        requests_of(call) if is_settled else 0,
+        *_process_of(call),
     ]
 
 
@@ -222,6 +316,8 @@ def _line(position: int, line: Priced) -> Row:
         encode([[charge.unit, charge.quantity, str(charge.rate_usd), charge.cost_nanousd] for charge in line.charges])
         if line.charges
         else "",
+        text(usage.response_id),
+        text(usage.custom_id),
     ]
 
 
@@ -234,6 +330,19 @@ def digest(prev: bytes, entry: Sequence[Any], lines: Sequence[Sequence[Any]]) ->
     for line in lines:
         canonical += "\x1e" + "\x1f".join(map(str, line))
     return hashlib.sha256(prev + canonical.encode("utf-8", "surrogatepass")).digest()
+
+
+def digest_as_written(prev: bytes, entry: Sequence[Any], lines: Sequence[Sequence[Any]]) -> bytes | None:
+    """``digest`` over the columns of the entry's own format; None when there is no such format, or it has more than its columns."""
+    covered = COVERED.get(entry[_FORMAT])
+    if covered is None:
+        return None
+    columns, line_columns = covered
+    if any(value for place, value in enumerate(entry[columns:], columns) if place != _FORMAT):
+        return None
+    if any(any(line[line_columns:]) for line in lines):
+        return None
+    return digest(prev, entry[:columns], [line[:line_columns] for line in lines])
 
 
 def _flags(names: Iterable[str]) -> str:
@@ -276,4 +385,4 @@ def _counts(value: Any, depth: int, budget: list[int]) -> Any:
     return str(value)[:MAX_WORD] if isinstance(value, (float, Decimal)) else None
 
 
-assert len(ENTRY) == 47 and len(LINE) == 18  # noqa: S101, PT018 — the rows above are lists in this order
+assert len(ENTRY) == 70 and len(LINE) == 20  # noqa: S101, PT018 — the rows above are lists in this order

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 SET = "tollkeeper.ledger"
-LATEST = "m001_initial"
+FIRST = "m001_initial"
+SECOND = "m002_attribution_and_once"
+LATEST = "m003_budgets"
 """The newest migration; a ledger that has it needs nothing."""
 
-KNOWN = frozenset({LATEST})
+KNOWN = frozenset({FIRST, SECOND, LATEST})
 
 _INITIAL = """
 CREATE TABLE price (
@@ -129,6 +131,96 @@ CREATE TABLE balance (
 ) STRICT, WITHOUT ROWID;
 """
 
+CLAIM_COLUMNS = (
+    "plan", "client_session", "client_project", "account", "end_user", "parent_agent", "agent_class", "initiator", "interaction",
+    "tags", "refusal",
+)  # fmt: skip
+_CLAIMS = "".join(f"ALTER TABLE entry ADD COLUMN {column} TEXT NOT NULL DEFAULT '';\n" for column in CLAIM_COLUMNS)
+
+_SECOND = f"""
+ALTER TABLE entry ADD COLUMN format INTEGER NOT NULL DEFAULT 1;
+{_CLAIMS}
+ALTER TABLE line ADD COLUMN response_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE line ADD COLUMN custom_id TEXT NOT NULL DEFAULT '';
+
+CREATE TABLE billed (
+    provider TEXT NOT NULL,
+    response_id TEXT NOT NULL,
+    entry_seq INTEGER NOT NULL,
+    PRIMARY KEY (provider, response_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE deferred (
+    provider TEXT NOT NULL,
+    response_id TEXT NOT NULL,
+    call_id TEXT NOT NULL,
+    PRIMARY KEY (provider, response_id, call_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX deferred_call ON deferred (call_id);
+
+CREATE TABLE upload (
+    provider TEXT NOT NULL,
+    file_id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    parts TEXT NOT NULL,
+    PRIMARY KEY (provider, file_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE plan_window (
+    subject TEXT NOT NULL,
+    plan TEXT NOT NULL,
+    name TEXT NOT NULL,
+    used_ppm INTEGER,
+    resets_at INTEGER,
+    status TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (subject, plan, name)
+) STRICT, WITHOUT ROWID;
+"""
+
+BUDGET_TEXTS = ("branch", "run", "policy", "actions")
+PLACE_TEXTS = ("os_user", "process", "container")
+BUDGET_COUNTS = ("hold_tokens", "hold_requests", "used_tokens", "used_requests")
+_BUDGETS = "".join(
+    [f"ALTER TABLE entry ADD COLUMN {column} TEXT NOT NULL DEFAULT '';\n" for column in (*BUDGET_TEXTS, *PLACE_TEXTS)]
+    + [f"ALTER TABLE entry ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0;\n" for column in BUDGET_COUNTS]
+)
+
+_THIRD = f"""
+{_BUDGETS}
+CREATE INDEX entry_session ON entry (session) WHERE session <> '';
+CREATE INDEX entry_client_session ON entry (client_session) WHERE client_session <> '';
+CREATE INDEX entry_run ON entry (run) WHERE run <> '';
+CREATE INDEX entry_spent_by ON entry (subject, counted_at) WHERE kind IN ('settle', 'adjust');
+CREATE INDEX entry_spent_on ON entry (project, counted_at) WHERE kind IN ('settle', 'adjust');
+
+CREATE TABLE granted (
+    id TEXT PRIMARY KEY,
+    budget TEXT NOT NULL,
+    whose TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount > 0),
+    from_at INTEGER NOT NULL,
+    until_at INTEGER NOT NULL,
+    why TEXT NOT NULL,
+    granted_by TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE alert (
+    bucket TEXT NOT NULL,
+    window_at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    percent INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    facts TEXT NOT NULL,
+    sent_to TEXT NOT NULL,
+    tries INTEGER NOT NULL,
+    next_at INTEGER,
+    PRIMARY KEY (bucket, window_at, kind, percent)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX alert_due ON alert (next_at) WHERE next_at IS NOT NULL;
+"""
+
 _APPEND_ONLY = """
 CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}
 BEGIN SELECT RAISE(ABORT, 'the ledger only grows: {table} rows cannot be changed or removed'); END;
@@ -141,6 +233,22 @@ def create_initial(database: "Database") -> None:
         _APPEND_ONLY.format(table=table, verb=verb) for table in ("entry", "line", "price") for verb in ("UPDATE", "DELETE")
     )
     for statement in _statements(script):
+        database.execute(statement)
+
+
+def add_attribution_and_once(database: "Database") -> None:
+    """What clients say of themselves, the plan, provider-side refusals; and what was billed, is still to come, was uploaded.
+
+    Entries written before keep their hashes: those cover the columns of their own ``format``.
+    """
+    script = _SECOND + "".join(_APPEND_ONLY.format(table="billed", verb=verb) for verb in ("UPDATE", "DELETE"))
+    for statement in _statements(script):
+        database.execute(statement)
+
+
+def add_budgets(database: "Database") -> None:
+    """Budgets in tokens and requests, by session, run and branch; the policy and what it did; grants. Hashes stay as they are."""
+    for statement in _statements(_THIRD):
         database.execute(statement)
 
 
@@ -168,8 +276,35 @@ def migrate(connection: sqlite3.Connection) -> None:
     from sqlite_utils import Database, Migrations
 
     migrations = Migrations(SET)
-    migrations(name=LATEST)(create_initial)
+    migrations(name=FIRST)(create_initial)
+    migrations(name=SECOND)(add_attribution_and_once)
+    migrations(name=LATEST)(add_budgets)
     migrations.apply(Database(connection, recursive_triggers=True, execute_plugins=False))
+
+
+def read_as_newest(connection: sqlite3.Connection) -> None:
+    """Let a reader of an older ledger see the columns it does not have yet, empty: reading never changes the file."""
+    have = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('entry')")}
+    if "container" in have:
+        return
+    missing = [f"'' AS {column}" for column in (*CLAIM_COLUMNS, *BUDGET_TEXTS, *PLACE_TEXTS) if column not in have]
+    missing += [f"0 AS {column}" for column in BUDGET_COUNTS]
+    views = [
+        "granted AS SELECT '' AS id, '' AS budget, '' AS whose, 'usd' AS unit, 0 AS amount, 0 AS from_at, 0 AS until_at, '' AS why,"
+        " '' AS granted_by WHERE 0"
+    ]
+    if "format" not in have:
+        missing.insert(0, "1 AS format")
+        views += [
+            "line AS SELECT *, '' AS response_id, '' AS custom_id FROM main.line",
+            "plan_window AS SELECT '' AS subject, '' AS plan, '' AS name, NULL AS used_ppm, NULL AS resets_at, '' AS status, 0 AS at"
+            " WHERE 0",
+        ]
+    views.append(f"entry AS SELECT *, {', '.join(missing)} FROM main.entry")  # noqa: S608 — fixed names
+    connection.execute("PRAGMA query_only=OFF")  # the views live in the connection's own temporary schema
+    for view in views:
+        connection.execute(f"CREATE TEMP VIEW {view}")
+    connection.execute("PRAGMA query_only=ON")
 
 
 def _statements(script: str) -> list[str]:

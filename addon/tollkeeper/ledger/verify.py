@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from .columns import ENTRY, INDEX, LINE
-from .row import GENESIS, digest
+from .grants import granted_in
+from .quantities import NOTHING, Amounts
+from .row import GENESIS, digest_as_written
+from .schema import read_as_newest
 from .store import open_reader
-from .windows import Touch
+from .window import Touch
 
 type Progress = Callable[[int, int], None]
 """Told how many entries are done, of how many."""
@@ -54,6 +57,7 @@ class Replay:
     def __init__(self) -> None:
         self.balances: dict[Touch, list[int]] = {}
         self.holds: dict[str, int] = {}
+        self.grants: dict[str, tuple[str, str, int, int, int]] = {}
 
     def take(self, entry: Sequence[Any]) -> None:
         """Apply one entry. Raises ``_BadRow`` when it contradicts those before it."""
@@ -62,22 +66,30 @@ class Replay:
                 self.balances[key, slot] = [posted, held]
         kind, call_id = entry[INDEX["kind"]], entry[INDEX["call_id"]]
         hold, exposure = entry[INDEX["hold_nanousd"]], entry[INDEX["exposure_nanousd"]]
+        held = Amounts(
+            hold, entry[INDEX["hold_tokens"]], entry[INDEX["hold_requests"]], 1 if entry[INDEX["hold_requests"]] else 0
+        )
+        posted = Amounts(exposure, entry[INDEX["used_tokens"]], entry[INDEX["used_requests"]])
         if kind == "hold":
             self.holds[call_id] = hold
-            self._count(entry, 0, hold)
+            self._count(entry, NOTHING, held)
         elif kind in {"settle", "void", "expire"}:
-            held = self.holds.pop(call_id, 0)
-            if held != hold:
-                raise _BadRow(entry[0], f"releases {hold} nano-dollars of call {call_id}, which held {held}")
-            self._count(entry, exposure, -hold)
+            was_held = self.holds.pop(call_id, None)
+            if (was_held or 0) != hold:
+                raise _BadRow(entry[0], f"releases {hold} nano-dollars of call {call_id}, which held {was_held or 0}")
+            self._count(entry, posted, Amounts(*(-amount for amount in held)) if was_held is not None else NOTHING)
         elif kind == "adjust":
-            self._count(entry, exposure, 0)
+            self._count(entry, posted, NOTHING)
+            if (granted := granted_in(entry)) is not None:
+                terms = granted[1]["grant"]
+                budget, whose = entry[INDEX["budget"]], entry[INDEX["subject"]]
+                self.grants[granted[0]] = (budget, whose, terms["amount"], terms["from"], terms["until"])
 
-    def _count(self, entry: Sequence[Any], posted: int, held: int) -> None:
+    def _count(self, entry: Sequence[Any], posted: Amounts, held: Amounts) -> None:
         for key, slot in json.loads(entry[INDEX["buckets"]] or "[]"):
             row = self.balances.setdefault((key, slot), [0, 0])
-            row[0] += posted
-            row[1] += held
+            row[0] += posted.within(key)
+            row[1] += held.within(key)
 
 
 def verify(path: Path, progress: Progress | None = None) -> Verification:
@@ -91,6 +103,7 @@ def verify(path: Path, progress: Progress | None = None) -> Verification:
     problem = ""
     connection = open_reader(path)
     try:
+        read_as_newest(connection)
         connection.execute("BEGIN")
         _check(connection, counts, head, progress)
     except _BadRow as bad:
@@ -157,7 +170,7 @@ def _check_link(entry: Sequence[Any], lines: Sequence[Sequence[Any]], expected: 
         raise _BadRow(seq, f"entry {expected} is missing")
     if entry[_PREV] != prev:
         raise _BadRow(seq, f"entry {seq} does not follow the one before it: an entry was removed, inserted or changed there")
-    if digest(prev, entry[:_PREV], lines) != entry[_HASH]:
+    if digest_as_written(prev, entry[:_PREV], lines) != entry[_HASH]:
         raise _BadRow(seq, f"entry {seq} ({entry[1]} of call {entry[2]}) or one of its lines was changed: its hash differs")
 
 
@@ -168,6 +181,11 @@ def _check_caches(connection: sqlite3.Connection, replay: Replay, counts: dict[s
     if holds != replay.holds:
         odd = min(holds.items() ^ replay.holds.items())
         raise _BadRow(None, f"call {odd[0]}: {holds.get(odd[0])} nano-dollars held, the entries say {replay.holds.get(odd[0])}")
+    query = "SELECT id, budget, whose, amount, from_at, until_at FROM granted"
+    grants = {id_: tuple(terms) for id_, *terms in connection.execute(query)}
+    if grants != replay.grants:
+        odd_grant = min(grants.items() ^ replay.grants.items())
+        raise _BadRow(None, f"grant {odd_grant[0]} is not what its entries say")
     for key, slot, posted, held in connection.execute("SELECT bucket, slot_start, posted, held FROM balance"):
         counts["balances"] += 1
         wanted = replay.balances.get((key, slot), [0, 0])

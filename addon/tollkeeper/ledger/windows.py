@@ -1,5 +1,7 @@
 """What stands against each budget: balances kept beside the entries, and derived from them when first asked for.
 
+A bucket counts one unit (dollars, tokens, requests, calls at once), told by its key.
+
 A window is never reset. A (bucket, start) that has no balance yet is summed from the entries its scope matches, in the same
 transaction that asks. From then on every entry that matches the scope counts, whichever policy or process wrote it. A rolling
 window is a row of slots; a slot counts until all of it has left the window, so the sum is never below the true one, and above it
@@ -14,18 +16,27 @@ from operator import itemgetter
 from typing import Any
 
 from tollkeeper.core.admission import Bucket, Limit
+from tollkeeper.core.amounts import unit_of
+from tollkeeper.core.clock import system_clock
 from tollkeeper.core.decision import Standing
 
 from . import scope as scopes
 from .bulk import insert_all
+from .columns import ENTRY
+from .grants import Grants
+from .quantities import HELD_SQL, POSTED_SQL
 from .row import encode
+from .window import Touch, Window, floor_of
 
-SLOTS = 240
 NAMED_SHARE = 8
 """A rolling bucket's ``named_at`` is written once per eighth of its window, so that a call does not cost a write."""
-
-type Touch = tuple[str, int]
-"""A balance an entry counts under: bucket key, slot start."""
+ENDLESS_NAMED_US = 86_400 * 1_000_000
+ENDLESS_IDLE_US = 30 * ENDLESS_NAMED_US
+"""A session's or lifetime's balance nobody asked for so long is dropped, and derived again when it is asked for."""
+CLOCK_SKEW_US = 3_600 * 1_000_000
+"""How far a caller's clock may be behind the ledger's before it is taken to have been set back."""
+MAX_WILD = 10_000
+"""Answers kept of which patterns an entry matches."""
 
 _LOAD = "SELECT key, start_at, ends_at, length_us, scope, named_at FROM bucket WHERE ends_at IS NULL OR ends_at > ?"
 _REGISTER = (
@@ -40,35 +51,6 @@ _READ = "SELECT posted, held FROM balance WHERE bucket = ? AND slot_start = ?"
 _SLOTS = "SELECT slot_start, posted, held FROM balance WHERE bucket = ? AND slot_start >= ?"
 
 
-class Window:
-    """One bucket in its present window. ``posted`` and ``held`` are kept for rolling windows only, from ``floor`` on."""
-
-    __slots__ = ("ends_at", "floor", "held", "key", "length_us", "matches", "named_at", "order", "posted", "scope", "start_at")
-
-    def __init__(
-        self, key: str, start_at: int, ends_at: int | None, length_us: int | None, scope: scopes.Scope, named_at: int
-    ) -> None:
-        self.key, self.start_at, self.ends_at, self.length_us, self.scope = key, start_at, ends_at, length_us, scope
-        self.matches = scopes.matcher(scope)
-        self.named_at = named_at
-        self.floor = -1
-        self.order: list[int] = []
-        self.posted = self.held = 0
-
-    def slot(self, at: int) -> int:
-        """The slot that counts the moment ``at``."""
-        return self.start_at if self.length_us is None else floor_of(at, self.length_us)
-
-    def covers(self, at: int) -> bool:
-        """Whether an entry of that moment counts here."""
-        return self.length_us is not None or (self.start_at <= at and (self.ends_at is None or at < self.ends_at))
-
-
-def floor_of(at: int, length_us: int) -> int:
-    """The start of the slot of a rolling window that holds the moment ``at``."""
-    return at - at % max(1, -(-length_us // SLOTS))
-
-
 class Windows:
     """The balances, cached for as long as nobody else writes. Used by one thread, inside its transaction."""
 
@@ -77,6 +59,7 @@ class Windows:
         self._flush_entries = flush
         self.adopted: dict[str, list[Touch]] = {}
         """Open holds that a window opened in this transaction took in, by call."""
+        self.grants = Grants(connection)
         self.openings: list[list[Any]] = []
         """Windows opened since the last entry, for that entry to record."""
         self.forget()
@@ -89,6 +72,9 @@ class Windows:
         self._past: dict[Touch, Window] = {}
         self._exact: dict[tuple[int, ...], tuple[Callable[[Sequence[Any]], Any], dict[Any, list[Window]]]] = {}
         self._wild: list[Window] = []
+        self._wild_by: Callable[[Sequence[Any]], Any] | None = None
+        self._wild_known: dict[Any, list[Window]] = {}
+        self.grants.forget()
         self._loaded = False
         self._now = 0
         self.openings.clear()
@@ -115,7 +101,12 @@ class Windows:
                     self._register(window)
                 return window
             if bucket.start_at == window.start_at:
+                if window.ends_at is None and now - window.named_at > ENDLESS_NAMED_US:
+                    window.named_at = now
+                    self._register(window)
                 return window
+            if bucket.start_at < window.start_at <= now - CLOCK_SKEW_US and window.covers(now):
+                return window  # the asker's clock went back: an older window would give its room a second time
         return self._past.get((bucket.key, bucket.start_at)) or self._find(limit, now)
 
     def totals(self, window: Window, bucket: Bucket) -> tuple[int, int]:
@@ -130,17 +121,46 @@ class Windows:
             self._advance(window, floor)
         return window.posted, window.held
 
-    def standing(self, limit: Limit, window: Window) -> Standing:
+    def amount_of(self, limit: Limit, at: int) -> tuple[int, int, int]:
+        """What may be used in all, and of it what is granted and what is carried over from the window before.
+
+        What was left then is carried over when the budget was asked for then: a new budget begins with its own amount.
+        """
+        granted = self.grants.of(limit, at)
+        carried = 0
+        if limit.carries_from is not None:
+            before = self._row((limit.bucket.key, limit.carries_from))
+            if before is not None:
+                carried = min(limit.carries_most, max(0, limit.amount_nanousd - before[0] - before[1]))
+        return limit.amount_nanousd + granted + carried, granted, carried
+
+    def standing(self, limit: Limit, window: Window, at: int) -> Standing:
         """The budget as it stands."""
-        return standing_of(limit, self.totals(window, limit.bucket))
+        return standing_of(limit, self.totals(window, limit.bucket), self.amount_of(limit, at))
 
     def matching(self, entry: Sequence[Any], at: int) -> list[Window]:
         """Every live window whose scope matches the entry."""
-        found = [window for window in self._wild if window.covers(at) and window.matches(entry)]
+        found = [window for window in self._wild_of(entry) if window.covers(at)]
         for getter, table in self._exact.values():
             for window in table.get(getter(entry), ()):
-                if window.covers(at):
+                if window.covers(at) and (not window.is_partial or window.matches(entry)):
                     found.append(window)  # noqa: PERF401 — the hot path: no generator
+        return found
+
+    def _wild_of(self, entry: Sequence[Any]) -> list[Window]:
+        """The windows with patterns that match the entry, remembered by what the patterns look at."""
+        if not self._wild:
+            return []
+        if self._wild_by is None:
+            places = sorted(frozenset().union(*(scopes.positions(window.scope) for window in self._wild)))
+            self._wild_by = itemgetter(*places) if places else lambda _: ()
+            self._wild_known = {}
+        key = self._wild_by(entry)
+        found = self._wild_known.get(key)
+        if found is None:
+            if len(self._wild_known) >= MAX_WILD:
+                self._wild_known.clear()
+            found = self._wild_known[key] = [window for window in self._wild if window.matches(entry)]
         return found
 
     def add(self, touch: Touch, posted: int, held: int) -> None:
@@ -191,6 +211,14 @@ class Windows:
             (now,),
         )
         connection.execute("DELETE FROM bucket WHERE ends_at IS NOT NULL AND ends_at <= ?", (now,))
+        endless = connection.execute(
+            "SELECT key FROM bucket WHERE ends_at IS NULL AND length_us IS NULL AND named_at < ?"
+            " AND NOT EXISTS (SELECT 1 FROM balance WHERE bucket = key AND held > 0)",
+            (now - ENDLESS_IDLE_US,),
+        ).fetchall()
+        for (key,) in endless:
+            connection.execute("DELETE FROM balance WHERE bucket = ?", (key,))
+            connection.execute("DELETE FROM bucket WHERE key = ?", (key,))
         self.forget()
 
     def _watch(self, window: Window) -> None:
@@ -199,13 +227,19 @@ class Windows:
             self._place(old).remove(old)
         self._live[window.key] = window
         self._place(window).append(window)
+        if not self._is_filed(window) or (old is not None and not self._is_filed(old)):
+            self._wild_by = None
+
+    def _is_filed(self, window: Window) -> bool:
+        part = scopes.exact_part(window.scope)
+        return part is not None and bool(part[0])
 
     def _place(self, window: Window) -> list[Window]:
-        """The list a window is looked up in: by its exact values when it has no wild pattern."""
-        exact = scopes.exact(window.scope)
-        if exact is None or not exact[0]:
+        """The list a window is looked up in: by the exact values it has, when it has any."""
+        part = scopes.exact_part(window.scope)
+        if part is None or not part[0]:
             return self._wild
-        positions, values = exact
+        positions, values = part
         _, table = self._exact.setdefault(positions, (itemgetter(*positions), {}))
         return table.setdefault(values if len(values) > 1 else values[0], [])
 
@@ -270,20 +304,27 @@ def derive(connection: sqlite3.Connection, window: Window, adopted: dict[str, li
     """Posted and held by slot, from the entries and the open holds the scope matches; ``adopted`` gets the holds."""
     where, values = scopes.sql(window.scope)
     until = window.ends_at if window.ends_at is not None else 2**63 - 1
+    bounds = (window.start_at, until, *values)
+    unit = unit_of(window.key)
+    told = scopes.is_told_by_sql(window.scope)
+    columns = "" if told else "".join(f", entry.{name}" for name in ENTRY)
     slots: dict[int, list[int]] = {}
     posted = connection.execute(
-        "SELECT counted_at, exposure_nanousd FROM entry"  # noqa: S608 — columns from a fixed list
-        f" WHERE counted_at >= ? AND counted_at < ? AND kind IN ('settle', 'adjust') AND exposure_nanousd <> 0{where}",
-        (window.start_at, until, *values),
+        f"SELECT counted_at, {POSTED_SQL[unit]} AS posted{columns} FROM entry"  # noqa: S608 — columns from a fixed list
+        f" WHERE counted_at >= ? AND counted_at < ? AND kind IN ('settle', 'adjust') AND posted <> 0{where}",
+        bounds,
     )
-    for at, exposure in posted:
-        slots.setdefault(window.slot(at), [0, 0])[0] += exposure
+    for at, amount, *entry in posted:
+        if told or window.matches(entry):
+            slots.setdefault(window.slot(at), [0, 0])[0] += amount
     holds = connection.execute(
-        "SELECT hold.call_id, hold.counted_at, hold.amount FROM hold JOIN entry ON entry.seq = hold.seq"  # noqa: S608 — as above
+        f"SELECT hold.call_id, hold.counted_at, {HELD_SQL[unit]}{columns} FROM hold JOIN entry ON entry.seq = hold.seq"  # noqa: S608 — as above
         f" WHERE hold.counted_at >= ? AND hold.counted_at < ?{where}",
-        (window.start_at, until, *values),
+        bounds,
     )
-    for call_id, at, amount in holds:
+    for call_id, at, amount, *entry in holds:
+        if not told and not window.matches(entry):
+            continue
         slot = window.slot(at)
         slots.setdefault(slot, [0, 0])[1] += amount
         if adopted is not None:
@@ -291,31 +332,41 @@ def derive(connection: sqlite3.Connection, window: Window, adopted: dict[str, li
     return slots
 
 
-def standing_of(limit: Limit, totals: tuple[int, int]) -> Standing:
-    """A budget with what stands against it."""
+def standing_of(limit: Limit, totals: tuple[int, int], amount: tuple[int, int, int]) -> Standing:
+    """A budget with what stands against it, and what may be used in all (``Windows.amount_of``)."""
     return Standing(
         budget=limit.budget,
         bucket=limit.bucket.key,
-        amount_nanousd=limit.amount_nanousd,
+        amount_nanousd=amount[0],
         spent_nanousd=totals[0],
         held_nanousd=totals[1],
         window=limit.window,
         resets_at=limit.resets_at,
         zone=limit.zone,
+        unit=limit.unit,
+        granted=amount[1],
+        carried=amount[2],
+        rule=limit.rule,
     )
 
 
-def read_standing(connection: sqlite3.Connection, limit: Limit) -> Standing:
-    """A budget as it stands, for readers: the kept balance, or the same sum from the entries when none is kept yet."""
+def has_balance(connection: sqlite3.Connection, limit: Limit) -> bool:
+    """Whether a balance is kept for this budget's present window; else its sum must be derived from the entries."""
+    bucket = limit.bucket
+    if bucket.length_us is None:
+        return connection.execute(_READ, (bucket.key, bucket.start_at)).fetchone() is not None
+    return connection.execute("SELECT 1 FROM bucket WHERE key = ?", (bucket.key,)).fetchone() is not None
+
+
+def read_standing(connection: sqlite3.Connection, limit: Limit, at: int | None = None) -> Standing:
+    """A budget as it stands at ``at`` (now), for readers: the kept balance, or the same sum from the entries when none is kept yet."""
     windows = Windows(connection, lambda: None)
     bucket = limit.bucket
-    kept = connection.execute("SELECT length_us FROM bucket WHERE key = ?", (bucket.key,)).fetchone()
-    if bucket.length_us is None:
-        kept = connection.execute(_READ, (bucket.key, bucket.start_at)).fetchone()
     window = Window(bucket.key, bucket.start_at, limit.resets_at, bucket.length_us, bucket.scope, 0)
-    if kept is not None:
-        return standing_of(limit, windows.totals(window, bucket))
+    amount = windows.amount_of(limit, system_clock() if at is None else at)
+    if has_balance(connection, limit):
+        return standing_of(limit, windows.totals(window, bucket), amount)
     if bucket.length_us is not None:
         window.start_at = floor_of(bucket.start_at, bucket.length_us)
     slots = derive(connection, window).values()
-    return standing_of(limit, (sum(row[0] for row in slots), sum(row[1] for row in slots)))
+    return standing_of(limit, (sum(row[0] for row in slots), sum(row[1] for row in slots)), amount)

@@ -5,7 +5,8 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import available_timezones
 
-from tollkeeper.core.money import NANO_PER_USD, parse_usd
+from tollkeeper.core.amounts import Unit, parse_amount
+from tollkeeper.core.money import NANO_PER_USD
 from tollkeeper.core.toml_lines import KeyPath, nearest
 
 from .globs import MAX_PATTERN_CHARS, Glob
@@ -18,9 +19,17 @@ from .windows import WEEKDAYS, WindowKind, zone_of
 MAX_AMOUNT_NANOUSD = 1_000_000_000 * NANO_PER_USD
 """A billion dollars: sums of two such amounts still fit the ledger's 64 bits."""
 MAX_PATTERNS = 64
-MAX_MODELS = 16
 MAX_NAME_CHARS = 200
 MAX_MESSAGE_CHARS = 400
+MAX_THRESHOLDS = 8
+
+UNLIMITED = "unlimited"
+"""An amount that lifts every other amount for the same bucket."""
+
+_UNLIMITED = {"": Unit.USD, "usd": Unit.USD, "tokens": Unit.TOKENS, "requests": Unit.REQUESTS}
+
+PER_LABEL = "label."
+"""How a label is named in ``per``."""
 
 _OTHER_WORDS = {
     "limit": "amount",
@@ -43,6 +52,30 @@ _OTHER_WORDS = {
     "downgrade": "rewrite",
     "version": "schema",
     "budgets": "budget",
+    "rule": "model",
+    "rules": "model",
+    "routes": "route",
+    "team": "group",
+    "groups": "group",
+    "client": "tool",
+    "agent": "agent_class",
+    "labels": "label",
+    "tag": "label",
+    "tags": "label",
+    "headers": "header",
+    "condition": "when",
+    "if": "when",
+    "assurance_at_least": "min_assurance",
+    "except_for": "except",
+    "unless": "except",
+    "thresholds": "warn_at",
+    "alert_threshold": "warn_at",
+    "carry_over": "rollover",
+    "rpm": "max_per_minute",
+    "concurrency": "max_parallel",
+    "max_parallel_requests": "max_parallel",
+    "max_tokens": "max_output_tokens",
+    "reasoning_effort": "max_effort",
 }
 """What people call things elsewhere, where no likeness of letters leads to our word."""
 
@@ -75,23 +108,78 @@ def choice[E: StrEnum](problems: Problems, table: dict[str, Any], path: KeyPath,
     return default
 
 
-def amount(problems: Problems, table: dict[str, Any], path: KeyPath) -> int:
-    """``"50 USD"`` in nano-dollars; required."""
+def amount(problems: Problems, table: dict[str, Any], path: KeyPath) -> tuple[Unit, int | None]:
+    """``"50 USD"`` in nano-dollars, ``"2M tokens"``, ``"100 requests"``; None for ``"unlimited"``. Required."""
     value = table.get("amount")
     if value is None:
         problems.add(path[:-1], f'[{dotted(path[:-1])}] has no amount; write amount = "50 USD"')
-        return 0
+        return Unit.USD, 0
+    if (
+        isinstance(value, str)
+        and value.startswith(UNLIMITED)
+        and (unit := _UNLIMITED.get(value.removeprefix(UNLIMITED).strip().lower()))
+    ):
+        return unit, None
     if not isinstance(value, str):
         problems.add(path, f'amount = {shown(value)} has no currency; write amount = "{value} USD"')
-        return 0
+        return Unit.USD, 0
+    return money(problems, value, path)
+
+
+def money(problems: Problems, value: object, path: KeyPath) -> tuple[Unit, int]:
+    """One amount with its unit, within the most that can be counted."""
+    key = path[-1]
+    if not isinstance(value, str):
+        problems.add(path, f'{key} = {shown(value)} is not an amount; write it like "5 USD"')
+        return Unit.USD, 0
     try:
-        nanousd = parse_usd(value[:MAX_NAME_CHARS])
+        unit, found = parse_amount(value[:MAX_NAME_CHARS])
     except ValueError as error:
-        problems.add(path, f"amount = {error}")
-        return 0
-    if nanousd > MAX_AMOUNT_NANOUSD:
-        problems.add(path, f'amount = "{value}" is over 1,000,000,000 USD, the most a budget may have')
-    return nanousd
+        problems.add(path, f"{key} = {error}")
+        return Unit.USD, 0
+    if unit is Unit.USD and found > MAX_AMOUNT_NANOUSD:
+        problems.add(path, f'{key} = "{value}" is over 1,000,000,000 USD, the most a budget may have')
+    return unit, found
+
+
+def count(problems: Problems, table: dict[str, Any], path: KeyPath, *, most: int = 1_000_000_000) -> int | None:
+    """A whole number from 1; None when the key is not there."""
+    key = str(path[-1])
+    if key not in table:
+        return None
+    value = table[key]
+    if type(value) is int and 1 <= value <= most:
+        return value
+    problems.add(path, f"{key} = {shown(value)} is not a whole number from 1 to {most:,}")
+    return None
+
+
+def flag(problems: Problems, table: dict[str, Any], path: KeyPath) -> bool:
+    """True or false; false when the key is not there."""
+    key = str(path[-1])
+    value = table.get(key, False)
+    if isinstance(value, bool):
+        return value
+    problems.add(path, f"{key} = {shown(value)} is not possible; write true or false")
+    return False
+
+
+def percents(problems: Problems, table: dict[str, Any], path: KeyPath, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Thresholds in percent, ascending: ``[75, 90]`` or ``["75%"]``."""
+    if path[-1] not in table:
+        return default
+    value = table[str(path[-1])]
+    found = set()
+    for item in value if isinstance(value, list) else [value]:
+        text = item[:-1].strip() if isinstance(item, str) and item.endswith("%") else item
+        number = int(text) if isinstance(text, str) and text.isdecimal() and len(text) < 4 else text
+        if type(number) is int and 1 <= number <= 100:
+            found.add(number)
+        else:
+            problems.add(path, f"{path[-1]} = {shown(item)} is not a percentage from 1 to 100")
+    if len(found) > MAX_THRESHOLDS:
+        problems.add(path, f"{path[-1]} has {len(found)} thresholds; {MAX_THRESHOLDS} is the most")
+    return tuple(sorted(found))[:MAX_THRESHOLDS]
 
 
 def window(problems: Problems, table: dict[str, Any], path: KeyPath) -> tuple[WindowKind, int | None]:
@@ -140,31 +228,24 @@ def patterns(problems: Problems, table: dict[str, Any], path: KeyPath) -> tuple[
     """One pattern or a list of them; empty when the key is not there."""
     if path[-1] not in table:
         return ()
-    found = _texts(problems, table[str(path[-1])], path, "a pattern", MAX_PATTERNS, MAX_PATTERN_CHARS)
+    found = texts(problems, table[str(path[-1])], path, "a pattern", MAX_PATTERNS, MAX_PATTERN_CHARS)
     return tuple(Glob(pattern) for pattern in found)
 
 
-def per(problems: Problems, table: dict[str, Any], path: KeyPath) -> tuple[Field, ...]:
-    """What a budget is divided by, in our own order; empty when the key is not there."""
+def per(problems: Problems, table: dict[str, Any], path: KeyPath) -> tuple[tuple[Field, ...], tuple[str, ...]]:
+    """What a budget is divided by: fields in our own order, and labels; empty when the key is not there."""
     if "per" not in table:
-        return ()
+        return (), ()
     known = [name.value for name in Field]
-    chosen = set()
-    for word in _texts(problems, table["per"], path, "what to divide by", len(known), MAX_NAME_CHARS):
+    chosen, labels = set(), set()
+    for word in texts(problems, table["per"], path, "what to divide by", len(known), MAX_NAME_CHARS):
         if word in known:
             chosen.add(word)
+        elif word.startswith(PER_LABEL) and len(word) > len(PER_LABEL):
+            labels.add(word.removeprefix(PER_LABEL))
         else:
             problems.add(path, f"per = {shown(word)} is not possible{meant(word, known)}")
-    return tuple(name for name in Field if name.value in chosen)
-
-
-def models(problems: Problems, value: object, path: KeyPath) -> tuple[str, ...]:
-    """One model or a chain of them, best first; names, not patterns."""
-    found = _texts(problems, value, path, "a model", MAX_MODELS, MAX_NAME_CHARS)
-    for model in found:
-        if "*" in model:
-            problems.add(path, f"rewrite = {shown(model)} is a pattern; name the one model to ask instead")
-    return found
+    return tuple(name for name in Field if name.value in chosen), tuple(sorted(labels))
 
 
 def message(problems: Problems, table: dict[str, Any], path: KeyPath) -> str:
@@ -191,7 +272,8 @@ def dotted(path: KeyPath) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _texts(problems: Problems, value: object, path: KeyPath, what: str, most: int, longest: int) -> tuple[str, ...]:
+def texts(problems: Problems, value: object, path: KeyPath, what: str, most: int, longest: int) -> tuple[str, ...]:
+    """One text or a list of them, without doubles; ``what`` they are, for messages."""
     values = value if isinstance(value, list) else [value]
     key = path[-1]
     if not values:

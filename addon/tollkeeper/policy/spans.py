@@ -1,4 +1,4 @@
-"""The words for a window: ``day``, ``month``, ``rolling 24h``."""
+"""The words for a window: ``day``, ``month``, ``rolling 24h``, ``session``, ``lifetime``."""
 
 import re
 from typing import Final
@@ -18,7 +18,25 @@ _ROLLING = re.compile(ROLLING_PATTERN)
 _LENGTH = re.compile(r"(?:(?:rolling|last|past) *)?([1-9][0-9]{0,5}) *([a-z]+)")
 _UNITS = {"min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _CALENDAR = tuple(kind.value for kind in WindowKind if kind is not WindowKind.ROLLING)
-_OTHER_WORDS = {"hourly": "hour", "daily": "day", "weekly": "week", "monthly": "month", "quarterly": "quarter"}
+_OTHER_WORDS = {
+    "hourly": "hour",
+    "daily": "day",
+    "weekly": "week",
+    "monthly": "month",
+    "quarterly": "quarter",
+    "yearly": "year",
+    "annual": "year",
+    "annually": "year",
+    "prepaid": "lifetime",
+    "forever": "lifetime",
+    "total": "lifetime",
+    "ever": "lifetime",
+    "job": "run",
+    "pipeline": "run",
+    "ci": "run",
+    "ci run": "run",
+    "conversation": "session",
+}
 
 
 class SpanError(ValueError):

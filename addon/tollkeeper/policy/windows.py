@@ -2,7 +2,8 @@
 
 A window is a pair of instants, found by asking the zone when a local date begins. Wall times are never subtracted: a day may
 have 23, 23.5, 24.5 or 25 hours, begin at 01:00 (Santiago, Beirut, Cairo) or not exist (Apia, 30 December 2011). Since each
-window ends where the next begins, windows tile time by construction. Rolling windows end now.
+window ends where the next begins, windows tile time by construction. Rolling windows end now; a session, a CI run and a lifetime
+have no end.
 """
 
 from dataclasses import dataclass
@@ -18,15 +19,31 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 _MONTHS_IN_QUARTER = 3
 
 
+_MONTHS = {"month": 1, "quarter": _MONTHS_IN_QUARTER, "year": 12}
+
+
 class WindowKind(StrEnum):
-    """The calendar windows, and the rolling one."""
+    """The calendar windows, the rolling one, and those without an end."""
 
     HOUR = "hour"
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
     QUARTER = "quarter"
+    YEAR = "year"
     ROLLING = "rolling"
+    SESSION = "session"
+    RUN = "run"
+    LIFETIME = "lifetime"
+
+    @property
+    def is_calendar(self) -> bool:
+        """Whether such windows follow each other by the clock of a zone."""
+        return self is not WindowKind.ROLLING and self not in ENDLESS
+
+
+ENDLESS = frozenset({WindowKind.SESSION, WindowKind.RUN, WindowKind.LIFETIME})
+"""Never reset: one window for each session or run, one for all time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,20 +58,24 @@ class WindowSpec:
     @property
     def label(self) -> str:
         """For people: ``day``, ``rolling 24 h``."""
-        return self.kind.value if self.length_us is None else f"rolling {length_in_words(self.length_us)}"
+        if self.length_us is not None:
+            return f"rolling {length_in_words(self.length_us)}"
+        return "CI run" if self.kind is WindowKind.RUN else self.kind.value
 
     @property
     def key(self) -> str:
         """What tells windows apart inside a bucket key; stored, so never reworded."""
         if self.length_us is not None:
             return f"rolling-{self.length_us // US_PER_SECOND}s"
+        if self.kind in ENDLESS:
+            return self.kind.value
         starts = f"-{WEEKDAYS[self.week_starts]}" if self.kind is WindowKind.WEEK else ""
         return f"{self.kind.value}{starts}@{self.zone}"
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From ``start_at`` up to, not including, ``end_at`` (UTC microseconds); a rolling window has no end."""
+    """From ``start_at`` up to, not including, ``end_at`` (UTC microseconds); rolling and endless windows have no end."""
 
     start_at: int
     end_at: int | None
@@ -65,6 +86,8 @@ def window_at(spec: WindowSpec, at: int) -> Window:
     """The window of ``spec`` that holds the instant ``at`` (UTC microseconds)."""
     if spec.length_us is not None:
         return Window(at - spec.length_us, None, spec.label)
+    if spec.kind in ENDLESS:
+        return Window(0, None, spec.label)
     zone = zone_of(spec.zone)
     if spec.kind is WindowKind.HOUR:
         start, end = _hour(zone, at)
@@ -75,6 +98,11 @@ def window_at(spec: WindowSpec, at: int) -> Window:
     while at >= (end := _start_of(zone, following := _next_date(spec, first))):
         first, start = following, end
     return Window(start, end, spec.label)
+
+
+def window_before(spec: WindowSpec, window: Window) -> Window | None:
+    """The calendar window that ends where ``window`` starts; None for other kinds."""
+    return window_at(spec, window.start_at - 1) if spec.kind.is_calendar else None
 
 
 class WindowClock:
@@ -102,8 +130,10 @@ def zone_of(name: str) -> tzinfo:
 
 
 def length_in_words(length_us: int) -> str:
-    """``90 min``, ``24 h``, ``7 d``: whole days from two days on, whole hours below, else minutes."""
-    minutes = length_us // (60 * US_PER_SECOND)
+    """``30 s``, ``90 min``, ``24 h``, ``7 d``: whole days from two days on, whole hours below, else minutes."""
+    minutes, rest = divmod(length_us, 60 * US_PER_SECOND)
+    if rest:
+        return f"{length_us // US_PER_SECOND} s"
     if minutes % 1440 == 0 and minutes >= 2880:
         return f"{minutes // 1440} d"
     return f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"
@@ -117,6 +147,8 @@ def _first_date(spec: WindowSpec, day: date) -> date:
             return day.replace(day=1)
         case WindowKind.QUARTER:
             return day.replace(month=day.month - (day.month - 1) % _MONTHS_IN_QUARTER, day=1)
+        case WindowKind.YEAR:
+            return day.replace(month=1, day=1)
         case _:
             return day
 
@@ -125,10 +157,8 @@ def _next_date(spec: WindowSpec, first: date) -> date:
     match spec.kind:
         case WindowKind.WEEK:
             return first + timedelta(days=7)
-        case WindowKind.MONTH:
-            return _add_months(first, 1)
-        case WindowKind.QUARTER:
-            return _add_months(first, _MONTHS_IN_QUARTER)
+        case WindowKind.MONTH | WindowKind.QUARTER | WindowKind.YEAR:
+            return _add_months(first, _MONTHS[spec.kind.value])
         case _:
             return first + timedelta(days=1)
 

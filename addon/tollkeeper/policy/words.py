@@ -3,17 +3,42 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tollkeeper.core.money import format_usd
+from tollkeeper.core.amounts import Unit, format_amount
+from tollkeeper.core.decision import Target
 
+from . import condition
+from .document import conditions_of
 from .globs import Glob
 from .message import moment_in_words
-from .model import Budget, Field, Mode, OnFailure, Policy, UnknownModel
-from .windows import WindowKind, length_in_words, window_at
+from .model import (
+    CLAIMED,
+    OF_PRINCIPAL,
+    Budget,
+    Field,
+    FieldGlobs,
+    Ladder,
+    Mode,
+    ModelRule,
+    OnFailure,
+    Policy,
+    Route,
+    Scope,
+    UnknownModel,
+)
+from .windows import ENDLESS, WindowKind, WindowSpec, length_in_words, window_at
 
-_PLURAL = {Field.PRINCIPAL: "principals", Field.PROJECT: "projects", Field.MODEL: "models", Field.PROVIDER: "providers"}
+_PLURAL = {field: f"{field.value.replace('_', ' ')}s" for field in Field} | {
+    Field.BRANCH: "branches",
+    Field.AGENT_CLASS: "agent classes",
+    Field.OS_USER: "OS users",
+    Field.PROCESS: "processes",
+    Field.CONTAINER: "containers",
+    Field.ASSURANCE: "assurance",
+}
 
 MODE_WORDS = {
     Mode.OBSERVE: "observe: nothing is blocked or changed; the report says what would have been",
+    Mode.WARN: "warn: nothing is blocked or changed; clients are told what would have been",
     Mode.ENFORCE: "enforce: budgets act",
 }
 FAULT_WORDS = {
@@ -46,12 +71,17 @@ class Explained:
     def sentence(self) -> str:
         """Who, how much, until when, and what then."""
         budget = self.budget
-        length_us, kind = budget.window.length_us, budget.window.kind
-        if length_us is not None:
-            every = f"in any {length_in_words(length_us)}"
-        else:
-            every = "an hour" if kind is WindowKind.HOUR else f"a {kind.value}"
-        return f"{format_usd(budget.amount_nanousd)} {every} {self.covers}; {self.resets}; {self.on_exceed}"
+        amount = "no end" if budget.amount_nanousd is None else format_amount(budget.unit, budget.amount_nanousd)
+        return f"{amount} {every_in_words(budget.window)} {self.covers}; {self.resets}; {self.on_exceed}"
+
+
+def every_in_words(window: WindowSpec) -> str:
+    """``a day``, ``in any 24 h``, ``a session``, ``in all``."""
+    if window.length_us is not None:
+        return f"in any {length_in_words(window.length_us)}"
+    if window.kind is WindowKind.LIFETIME:
+        return "in all"
+    return "an hour" if window.kind is WindowKind.HOUR else f"a {window.label}"
 
 
 def explain(policy: Policy, at: int) -> tuple[Explained, ...]:
@@ -64,13 +94,56 @@ def notes(policy: Policy) -> tuple[str, ...]:
     return tuple(_notes(policy))
 
 
+def rule_sentences(policy: Policy) -> tuple[str, ...]:
+    """Every model rule and route in words."""
+    return (*(_rule_in_words(rule) for rule in policy.models), *(_route_in_words(route) for route in policy.routes))
+
+
+def _rule_in_words(rule: ModelRule) -> str:
+    says = []
+    if rule.allow:
+        says.append(f"only {_either(rule.allow)} may be asked")
+    if rule.deny:
+        says.append(f"{_either(rule.deny)} may not be asked")
+    if rule.max_cost_nanousd is not None:
+        says.append(f"one request costs {format_amount(Unit.USD, rule.max_cost_nanousd)} at most")
+    if rule.max_output_tokens:
+        says.append(f"one answer has {rule.max_output_tokens:,} tokens at most")
+    if rule.max_effort:
+        says.append(f"effort is {rule.max_effort} at most")
+    for rate in rule.rates:
+        many = format_amount(rate.unit, rate.amount_nanousd or 0)
+        often = "" if rate.unit is Unit.PARALLEL else f" {every_in_words(rate.window)}"
+        each = f" for each {' and '.join([*rate.per, *rate.per_labels])}" if rate.per or rate.per_labels else " for all together"
+        says.append(f"{many}{often}{each}")
+    whom = only_in_words(rule.scope).removeprefix(", only ").removeprefix(", ") or "everybody"
+    free = f", except {' and '.join(only_in_words(scope).removeprefix(', only ').removeprefix(', ') for scope in rule.exempt)}"
+    mode = "" if rule.mode is Mode.ENFORCE else f" (only {'watched' if rule.mode is Mode.OBSERVE else 'warned of'})"
+    return f"rule {rule.name} for {whom}{free if rule.exempt else ''}: {'; '.join(says)}{mode}"
+
+
+def _route_in_words(route: Route) -> str:
+    whom = only_in_words(route.scope).removeprefix(", only ").removeprefix(", ") or "everything"
+    ways = [f"{split.percent}% of sessions to {_place(split.target)}" for split in route.splits]
+    ways += [f"{_place(target)} when the provider fails" for target in route.fallback]
+    return f"route {route.name} for {whom}: {', '.join(ways)}"
+
+
+def _place(target: Target) -> str:
+    return " at ".join(part for part in (target.model, target.provider or target.host) if part)
+
+
 def _explained(policy: Policy, budget: Budget, at: int) -> Explained:
     window = window_at(budget.window, at)
     acts = policy.enforces and budget.mode is Mode.ENFORCE
-    if window.end_at is None:
+    if budget.window.kind in ENDLESS:
+        resets = "it does not reset"
+    elif window.end_at is None:
         resets = "room comes back as spending grows older than that"
     else:
         resets = f"resets {moment_in_words(window.end_at, budget.window.zone, at)}"
+    if budget.rollover_most:
+        resets += f", and up to {format_amount(budget.unit, budget.rollover_most)} of what is left is carried over"
     return Explained(
         budget=budget,
         covers=_covers(budget),
@@ -83,15 +156,22 @@ def _explained(policy: Policy, budget: Budget, at: int) -> Explained:
 
 def _covers(budget: Budget) -> str:
     scope = {field: globs for field, globs in budget.scope if not any(glob.is_any for glob in globs)}
-    if budget.per:
-        words = "for each " + " and ".join(field.value for field in budget.per)
+    divided = [field.value.replace("_", " ") for field in budget.per] + list(budget.per_labels)
+    if divided:
+        words = "for each " + " and ".join(divided)
     elif Field.PRINCIPAL in scope:
         words = f"for {_either(scope.pop(Field.PRINCIPAL))} together"
     else:
         words = "for everybody together"
-    if scope:
-        words += ", only " + " and ".join(f"{_PLURAL[field]} {_either(globs)}" for field, globs in scope.items())
-    return words
+    return words + only_in_words(Scope(fields=tuple(scope.items()), labels=budget.labels, when=budget.when))
+
+
+def only_in_words(scope: Scope) -> str:
+    """``, only models *opus* and label team ml*, when …``; empty for a scope that covers everything."""
+    parts = [f"{_PLURAL[field]} {_either(globs)}" for field, globs in scope.fields if not any(glob.is_any for glob in globs)]
+    parts += [f"label {name} {_either(globs)}" for name, globs in scope.labels]
+    words = ", only " + " and ".join(parts) if parts else ""
+    return f"{words}, when {scope.when}" if scope.when else words
 
 
 def _either(globs: tuple[Glob, ...]) -> str:
@@ -99,23 +179,35 @@ def _either(globs: tuple[Glob, ...]) -> str:
 
 
 def _then(budget: Budget, acts: bool) -> str:
-    if budget.rewrite:
-        then = f"a call without room is moved to {' or else '.join(budget.rewrite)} where that fits, else refused"
-    else:
-        then = "a call without room is refused"
-    return then if acts else f"only watched: nothing happens, the report says where {then}"
+    if budget.amount_nanousd is None:
+        return "it lifts every other amount for the same share"
+    then = ladder_in_words(budget.on_exceed)
+    if acts:
+        return then
+    if budget.mode is Mode.WARN:
+        return f"only warned of: nothing happens, the client is told where {then}"
+    return f"only watched: nothing happens, the report says where {then}"
+
+
+def ladder_in_words(ladder: Ladder) -> str:
+    """``a call without room is moved to a or else b where that fits, else refused``."""
+    steps = []
+    if ladder.clamp:
+        steps.append(f"answered in fewer tokens (down to {ladder.least_output_tokens:,})")
+    if ladder.downgrade:
+        ways = (target.model or target.provider or target.host for target in ladder.downgrade)
+        steps.append(f"moved to {' or else '.join(ways)} where that fits")
+    steps.append("let through with a warning" if ladder.is_soft else "refused")
+    return f"a call without room is {', else '.join(steps)}"
 
 
 def _notes(policy: Policy) -> Iterator[str]:
-    if not policy.budgets:
+    if not (policy.budgets or policy.models):
         yield "there are no budgets: everything is metered and nothing can be blocked"
     elif not policy.enforces:
         yield 'nothing is blocked until mode = "enforce"'
-    seen: dict[object, str] = {}
+    yield from _overlaps(policy)
     for budget in policy.budgets:
-        counted = (budget.window.key, budget.scope, budget.per, budget.mode)
-        if (other := seen.setdefault(counted, budget.name)) != budget.name:
-            yield f'budgets "{other}" and "{budget.name}" count the same calls over the same window: the lower amount decides'
         if policy.unknown_model is UnknownModel.ALLOW and budget.amount_nanousd == 0:
             yield f'budget "{budget.name}" allows nothing, yet unknown_model = "allow" lets models without a price through'
         if covered := [model for model in budget.rewrite if _covers_model(budget, model)]:
@@ -123,6 +215,66 @@ def _notes(policy: Policy) -> Iterator[str]:
                 f'budget "{budget.name}" also covers {" and ".join(covered)}: calls moved there count in it too, and are refused'
                 " once they do not fit either; scope the budget by model to let them go on"
             )
+        if budget.amount_nanousd is None and (claimed := _claimed(budget.scope)):
+            yield f'budget "{budget.name}" lifts others by {claimed}, which any client can say of itself'
+    for rule in policy.models:
+        if claimed := next((one for scope in rule.exempt if (one := _claimed(scope.fields) or (scope.labels and "label"))), ""):
+            yield f'rule "{rule.name}" excepts by {claimed}, which any client can say of itself'
+    for text in conditions_of(policy):
+        if note := condition.check(text):
+            yield f"condition {text[:80]}: {note}"
+
+
+def _claimed(scope: FieldGlobs) -> str:
+    return next((field.value.replace("_", " ") for field, _ in scope if field in CLAIMED), "")
+
+
+def _overlaps(policy: Policy) -> Iterator[str]:
+    """Budgets of one bucket, of which the highest amount wins: same calls, or a lower amount that never binds."""
+    seen: dict[object, Budget] = {}
+    for budget in policy.budgets:
+        counted = (
+            budget.unit,
+            budget.window.key,
+            budget.scope,
+            budget.labels,
+            budget.when,
+            budget.per,
+            budget.per_labels,
+            budget.mode,
+        )
+        if (other := seen.setdefault(counted, budget)) is not budget:
+            yield (
+                f'budgets "{other.name}" and "{budget.name}" count the same calls over the same window: the highest amount wins'
+            )
+    for budget in policy.budgets:
+        if not budget.per or budget.amount_nanousd is None:
+            continue
+        general = seen.get(
+            (
+                budget.unit,
+                budget.window.key,
+                _without_who(budget),
+                budget.labels,
+                budget.when,
+                budget.per,
+                budget.per_labels,
+                budget.mode,
+            )
+        )
+        if general is None or general is budget or general.scope == budget.scope:
+            continue
+        if general.amount_nanousd is None or general.amount_nanousd > budget.amount_nanousd:
+            yield (
+                f'budget "{budget.name}" never binds: "{general.name}" gives the same {budget.per[0].value} more, and the highest'
+                " amount wins; give it another window, or leave those it is for out of the other"
+            )
+
+
+def _without_who(budget: Budget) -> FieldGlobs:
+    """The scope without what only chooses among the shares."""
+    chooses = {*budget.per, *(OF_PRINCIPAL if Field.PRINCIPAL in budget.per else ())}
+    return tuple((field, globs) for field, globs in budget.scope if field not in chooses)
 
 
 def _covers_model(budget: Budget, model: str) -> bool:

@@ -1,0 +1,236 @@
+"""``tollkeeper budget``: how budgets stand, whether any is used up, and where they are heading."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tollkeeper.core.amounts import format_amount
+from tollkeeper.core.clock import system_clock, to_datetime
+from tollkeeper.core.errors import ConfigError, SetupError
+from tollkeeper.core.paths import home
+from tollkeeper.policy.document import OBSERVE_ALL, load_policy
+from tollkeeper.policy.forecast import Forecast, forecast
+from tollkeeper.policy.message import moment_in_words, spent_in_words
+
+from .report import NOTHING_YET
+
+if TYPE_CHECKING:
+    from tollkeeper.core.admission import Limit
+    from tollkeeper.core.decision import Standing
+    from tollkeeper.policy.model import Policy
+
+EXIT_USED_UP = 1
+EXIT_WARNED = 4
+
+_FILE = click.option("--policy", "file", type=click.Path(path_type=Path, dir_okay=False), help="The document.  [this user's]")
+_LEDGER = click.option("--ledger", "ledger_path", type=click.Path(path_type=Path), help="The ledger to read.  [this user's]")
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+_ONLY = click.option("--budget", "only", metavar="NAME", help="One budget.  [all]")
+_WHO = click.option("--as", "who", metavar="WHO", help="The shares of one principal.  [everybody's]")
+
+
+@click.group(name="budget")
+def command() -> None:
+    """How budgets stand, whether any is used up, and where they are heading."""
+
+
+@command.command("list")
+@_ONLY
+@_WHO
+@_FILE
+@_LEDGER
+@_JSON
+def show(only: str | None, who: str | None, file: Path | None, ledger_path: Path | None, as_json: bool) -> None:
+    """Every budget with what is spent, held and left, each share by itself, and the grants that hold.
+
+    Example: `tollkeeper budget list --budget person --json`
+    """
+    policy, path, at = _open(file, ledger_path)
+    found = _standings(policy, path, at, only, who)
+    grants = _grants(path, at)
+    if as_json:
+        click.echo(
+            json.dumps({"budgets": [standing_as_json(one) for _, one in found], "grants": grants}, indent=2, ensure_ascii=False)
+        )
+        return
+    for limit, standing in found:
+        click.echo(_line(limit, standing, at))
+    for grant in grants:
+        until = f"{to_datetime(grant['until_at']):%Y-%m-%d %H:%M} UTC"
+        click.echo(
+            f"grant {grant['id'][-8:]}: {grant['amount_text']} of {grant['budget']} to {grant['to']} until {until}: {grant['why']}"
+        )
+    if not found:
+        click.echo(f"{policy.name} has no budget that anything counts in", err=True)
+
+
+@command.command()
+@_ONLY
+@_WHO
+@click.option("--warn", is_flag=True, help="Exit code 4 when a budget is past its first warning threshold.")
+@_FILE
+@_LEDGER
+@_JSON
+def check(only: str | None, who: str | None, warn: bool, file: Path | None, ledger_path: Path | None, as_json: bool) -> None:
+    """Tell by the exit code whether there is room: 0 in every budget, 1 when one is used up, 4 when one is past a threshold (--warn).
+
+    Example: `tollkeeper budget check --budget job && make generate`
+    """
+    policy, path, at = _open(file, ledger_path)
+    found = _standings(policy, path, at, only, who)
+    over = [standing for _, standing in found if standing.spent_nanousd >= standing.amount_nanousd]
+    near = [standing for limit, standing in found if limit.warn_at and standing.used_percent >= limit.warn_at[0]]
+    code = EXIT_USED_UP if over else EXIT_WARNED if warn and near else 0
+    if as_json:
+        names = {"used_up": over, "near": near}
+        said = {name: [standing_as_json(one) for one in some] for name, some in names.items()}
+        click.echo(json.dumps({"ok": code == 0, **said}, indent=2, ensure_ascii=False))
+    else:
+        for standing in over:
+            click.echo(f"{standing.named_rule} ({standing.bucket}) is used up: {spent_in_words(standing)}")
+        for standing in near if warn else []:
+            if standing not in over:
+                click.echo(
+                    f"{standing.named_rule} ({standing.bucket}) is at {standing.used_percent}%: {spent_in_words(standing)}"
+                )
+    sys.exit(code)
+
+
+@command.command("forecast")
+@_ONLY
+@_WHO
+@_FILE
+@_LEDGER
+@_JSON
+def ahead(only: str | None, who: str | None, file: Path | None, ledger_path: Path | None, as_json: bool) -> None:
+    """Where each calendar budget is heading at its present pace. Exit code 1 when one is or will be used up before it resets.
+
+    Example: `tollkeeper budget forecast --budget month`
+    """
+    policy, path, at = _open(file, ledger_path)
+    found = [(limit, one, forecast(one, limit.bucket.start_at, at)) for limit, one in _standings(policy, path, at, only, who)]
+    crossing = [one for _, standing, one in found if one.is_over(standing)]
+    if as_json:
+        rows = [standing_as_json(standing) | _forecast_as_json(one) for _, standing, one in found]
+        click.echo(json.dumps({"ok": not crossing, "budgets": rows}, indent=2, ensure_ascii=False))
+    else:
+        for limit, standing, one in found:
+            click.echo(f"{_line(limit, standing, at)}; {_heading(standing, one, at)}")
+    if crossing:
+        sys.exit(EXIT_USED_UP)
+
+
+def standing_as_json(standing: "Standing") -> dict[str, Any]:
+    """A budget as it stands, for machines; amounts in the budget's unit (nano-dollars for dollars)."""
+    resets_at = standing.resets_at
+    return {
+        "rule": standing.named_rule,
+        "bucket": standing.bucket,
+        "unit": standing.unit.value,
+        "amount": standing.amount_nanousd,
+        "spent": standing.spent_nanousd,
+        "held": standing.held_nanousd,
+        "left": standing.room_nanousd,
+        "used_percent": standing.used_percent,
+        "granted": standing.granted,
+        "carried": standing.carried,
+        "window": standing.window,
+        "resets_at": None if resets_at is None else f"{to_datetime(resets_at):%Y-%m-%dT%H:%M:%SZ}",
+        "zone": standing.zone,
+    }
+
+
+def _open(file: Path | None, ledger_path: Path | None) -> "tuple[Policy, Path, int]":
+    chosen = file or home().policy
+    policy = load_policy(chosen) if file is not None or chosen.exists() else OBSERVE_ALL
+    path = ledger_path or home().ledger
+    if ledger_path is None and not path.exists():
+        raise SetupError(NOTHING_YET)
+    return policy, path, system_clock()
+
+
+def _standings(policy: "Policy", path: Path, at: int, only: str | None, who: str | None) -> "list[tuple[Limit, Standing]]":
+    """The budgets and every share of them that calls counted in, the fullest first."""
+    from tollkeeper.ledger.balances import callers, standings
+    from tollkeeper.ledger.history import call_of
+    from tollkeeper.policy.buckets import COLUMNS
+    from tollkeeper.policy.matching import matcher_of
+
+    if only is not None and only not in policy.by_rule:
+        known = ", ".join(policy.by_rule) or "none"
+        raise ConfigError(f'{policy.name} has no budget "{only[:100]}"; known: {known}')
+    matcher = matcher_of(policy)
+    used = {COLUMNS[field] for field in matcher.used.fields} | ({"tags"} if matcher.used.labels != frozenset() else set())
+    names = {"group": ("groups",), "any_session": ("session", "client_session")}
+    columns = [column for name in sorted(used) for column in names.get(name, (name,))]
+    calls = [call_of(entry) for entry in callers(path, _earliest(policy, at), columns)]
+    limits: dict[tuple[str, str], Limit] = {}
+    for call in calls:
+        if who is not None and call.principal.subject != who:
+            continue
+        for limit in matcher.of(call, call.model).limits(at):
+            if only in {None, limit.budget}:
+                limits.setdefault((limit.budget, limit.bucket.key), limit)
+    shared = [_everybodys(limit, policy) for limit in limits.values()] if who is None else list(limits.values())
+    found = list(zip(shared, standings(path, shared, at), strict=True))
+    return sorted(found, key=lambda pair: (-pair[1].used_percent, pair[0].budget, pair[0].bucket.key))
+
+
+def _everybodys(limit: "Limit", policy: "Policy") -> "Limit":
+    """A pool belongs to nobody: what was granted to one principal is no part of how it stands."""
+    from dataclasses import replace
+
+    from tollkeeper.policy.model import Field
+
+    budget = policy.by_rule.get(limit.budget)
+    return limit if budget is not None and Field.PRINCIPAL in budget.per else replace(limit, whose="")
+
+
+def _earliest(policy: "Policy", at: int) -> int:
+    from tollkeeper.policy.windows import window_at
+
+    rates = [rate for rule in policy.models for rate in rule.rates]
+    return min((window_at(budget.window, at).start_at for budget in (*policy.budgets, *rates)), default=at)
+
+
+def _grants(path: Path, at: int) -> list[dict[str, Any]]:
+    from tollkeeper.ledger.grants import read_grants
+
+    return [
+        {
+            "id": grant.id,
+            "budget": grant.budget,
+            "to": grant.whose,
+            "unit": grant.unit.value,
+            "amount": grant.amount,
+            "amount_text": format_amount(grant.unit, grant.amount),
+            "until_at": grant.until_at,
+            "why": grant.why,
+            "by": grant.granted_by,
+        }
+        for grant in read_grants(path, at)
+    ]
+
+
+def _line(limit: "Limit", standing: "Standing", at: int) -> str:
+    room = format_amount(standing.unit, standing.room_nanousd)
+    resets = "" if standing.resets_at is None else f", resets {moment_in_words(standing.resets_at, standing.zone, at)}"
+    return f"{standing.named_rule} ({limit.bucket.key}): {spent_in_words(standing)}, {room} left{resets}"
+
+
+def _heading(standing: "Standing", ahead: Forecast, at: int) -> str:
+    if standing.spent_nanousd >= standing.amount_nanousd:
+        return "used up"
+    if ahead.projected is None:
+        return "no forecast" if standing.resets_at is None else "too early for a forecast"
+    if ahead.crosses_at is not None:
+        return f"crosses on {moment_in_words(ahead.crosses_at, standing.zone, at)}"
+    return f"comes to about {format_amount(standing.unit, ahead.projected)}"
+
+
+def _forecast_as_json(ahead: Forecast) -> dict[str, Any]:
+    crosses = ahead.crosses_at
+    return {"projected": ahead.projected, "crosses_at": None if crosses is None else f"{to_datetime(crosses):%Y-%m-%dT%H:%M:%SZ}"}

@@ -1,0 +1,137 @@
+"""The ways to serve one call with one model: as asked, with its answer capped at what such calls take, cut to what is left.
+
+Sizes of holds: docs/budgets.md. A cap on the answer is the only hard bound there is, since providers hold to it and it covers hidden
+thinking; so whatever holds less than the worst case caps the answer at what it holds for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Final, Protocol
+
+from tollkeeper.core.admission import Candidate, Shrink
+from tollkeeper.core.amounts import Unit
+from tollkeeper.core.call import Ask, Call, Metering
+from tollkeeper.core.decision import Target
+from tollkeeper.pricing.holds import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS, OVERHEAD_TOKENS
+
+from .model import HoldSize, Ladder
+
+HEADROOM: Final = 4
+"""A worst case is held while this many fit, else an estimate: so 256 concurrent callers spend 99.6 % and never pass (measured)."""
+UNLEARNED_OUTPUT_TOKENS: Final = 4_096
+"""What an answer is taken to need before any has been seen."""
+LEAST_OUTPUT_TOKENS: Final = 256
+"""An answer is never capped below this by an estimate."""
+MEDIA_TOKENS: Final = 1_600
+"""Of a picture or a page, for budgets in tokens: about what a full-size image takes at Anthropic."""
+ANSWERING: Final = frozenset({"chat", "text_completion", "generate_content"})
+"""Operations whose answer is text that a cap can bound."""
+
+
+class Quote(Protocol):
+    """The most a call may cost with one model, as the price book sees it before the call leaves."""
+
+    @property
+    def worst_nanousd(self) -> int:
+        """What to hold; at the ceiling rate when the model is not ``known``."""
+
+    @property
+    def known(self) -> bool:
+        """Whether the model has a price."""
+
+
+type Quoter = Callable[[str | None], Quote]
+type CappedQuoter = Callable[[str | None, int], Quote]
+"""The quote for a model when the answer is capped at so many tokens."""
+type Expected = Callable[[str | None], int | None]
+"""How many tokens such calls usually answer, by model; None when not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pen:
+    """What may be written into a request, and how it is priced. Without ``capped`` no answer can be capped."""
+
+    quote: Quoter
+    capped: CappedQuoter | None = None
+    expected: Expected | None = None
+    elsewhere: Callable[[Target], Quote] | None = None
+    rewritable: bool = True
+    hold: HoldSize = HoldSize.ESTIMATE
+
+    def may_cap(self, call: Call) -> bool:
+        """Whether the answer of this call can be capped: the body is ours to change, and is answered in text."""
+        endpoint = call.endpoint
+        return (
+            self.capped is not None
+            and self.rewritable
+            and endpoint.metering is Metering.METERED
+            and endpoint.dialect is not None
+            and endpoint.operation in ANSWERING
+            and not call.ask.parts
+        )
+
+    def priced(self, model: str | None, target: Target | None, cap: int | None) -> Quote:
+        """The quote for a way to serve the call."""
+        if target is not None and target.is_elsewhere and self.elsewhere is not None:
+            return self.elsewhere(target)
+        return self.quote(model) if cap is None or self.capped is None else self.capped(model, cap)
+
+
+def output_bound(ask: Ask, cap: int | None) -> int:
+    """The most output tokens that the request lets one answer have."""
+    asked = ask.max_output_tokens if ask.max_output_tokens and ask.max_output_tokens > 0 else DEFAULT_OUTPUT_TOKENS
+    return asked if cap is None else min(asked, cap)
+
+
+def ways(call: Call, first: Candidate, pen: Pen, ladders: tuple[Ladder, ...], *, worst_nanousd: int) -> tuple[Candidate, ...]:
+    """``first`` (the worst case of one model) and its smaller forms, largest first; ``ladders`` are those of its budgets that act.
+
+    Only dollars decide which is taken, so without an acting budget in dollars there is nothing to cut for.
+    """
+    acting = [limit for limit in first.limits if limit.enforced and limit.unit is Unit.USD]
+    target = first.target
+    if not acting or not pen.may_cap(call) or worst_nanousd <= 0 or (target is not None and target.is_elsewhere):
+        return (first,)
+    bound = output_bound(call.ask, first.clamp_output_tokens)
+    found = [first]
+    if pen.hold is HoldSize.ESTIMATE:
+        learned = pen.expected(first.model) if pen.expected is not None else None
+        usual = max(LEAST_OUTPUT_TOKENS, UNLEARNED_OUTPUT_TOKENS if learned is None else learned)
+        if usual < bound:
+            smaller = pen.priced(first.model, target, usual).worst_nanousd
+            if smaller < worst_nanousd:
+                found[0] = replace(first, headroom=HEADROOM)
+                tokens = hold_tokens(call, usual)
+                found.append(replace(first, hold_nanousd=smaller, hold_tokens=tokens, clamp_output_tokens=usual))
+                bound, worst_nanousd = usual, smaller
+    cutting = [ladder for ladder in ladders if ladder.clamp]
+    if cutting:
+        least = max(ladder.least_output_tokens for ladder in cutting)
+        if least < bound:
+            lowest = pen.priced(first.model, target, least).worst_nanousd
+            if lowest < worst_nanousd:
+                effort = next((ladder.effort for ladder in cutting if ladder.effort), first.effort)
+                shrink = Shrink(least_tokens=least, least_nanousd=lowest, most_tokens=bound, choices=max(1, call.ask.choices))
+                found.append(
+                    replace(
+                        found[-1], headroom=1, shrink=shrink, clamp_output_tokens=bound, effort=effort, hold_nanousd=worst_nanousd
+                    )
+                )
+    return tuple(found)
+
+
+def hold_tokens(call: Call, output_tokens: int) -> int:
+    """The most tokens a call may take, in and out, for budgets in tokens."""
+    total = 0
+    for ask in call.ask.parts or (call.ask,):
+        text = ceil(max(0, ask.input_bytes) / BYTES_PER_TOKEN)
+        one = text + OVERHEAD_TOKENS + max(0, ask.media_parts) * MEDIA_TOKENS
+        out = min(output_tokens, output_bound(ask, None)) if call.ask.parts else output_tokens
+        total += (one + out * max(1, ask.choices)) * max(1, ask.requests)
+    return min(total, 2**53)
+
+
+def requests_of(call: Call) -> int:
+    """How many requests a call stands for: one, or those of a batch."""
+    return min(sum(max(1, part.requests) for part in call.ask.parts) or 1, 10**9)
