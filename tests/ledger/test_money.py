@@ -149,16 +149,16 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def admit(self, subject: str, hold: int, kinds: int, enforce: bool, forms: int, requests: int) -> Any:
         self.clock.now += 1
-        asked, truly = self.limits(subject, kinds, self.clock.now), self.limits(subject, kinds, self.now)
+        truly = self.limits(subject, kinds, self.now)  # the road's clock stands still when the machine's goes back (core/clock.py)
         call = make_call(self.clock.now, subject=subject, session=subject)
         before = [self.true_use(limit) for limit in truly]
         room = [limit.amount_nanousd + self.granted(limit) for limit in truly]
         tokens = hold * 3
-        whole = Candidate(model="m", hold_nanousd=hold, hold_tokens=tokens, requests=requests, limits=tuple(asked))
+        whole = Candidate(model="m", hold_nanousd=hold, hold_tokens=tokens, requests=requests, limits=tuple(truly))
         usual = replace(whole, hold_nanousd=hold // 3, clamp_output_tokens=50)
         cut = replace(usual, shrink=Shrink(least_tokens=5, least_nanousd=hold // 9, most_tokens=50))
         candidates = (replace(whole, headroom=4 if forms > 1 else 1), usual, cut)[:forms]
-        answer = self.ledger.admit_now(Admission(call=call, candidates=candidates, enforce=enforce, at=call.started_at))
+        answer = self.ledger.admit_now(Admission(call=call, candidates=candidates, enforce=enforce, at=self.now))
         if answer.chosen is None:
             assert enforce
             assert answer.blockers

@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 
 from tollkeeper.core.call import Endpoint
 from tollkeeper.core.errors import WireError
+from tollkeeper.wire.plans import windows_in
 from tollkeeper.wire.repair.abilities import abilities_of
 from tollkeeper.wire.repair.draft import Draft, without
 from tollkeeper.wire.repair.effort import WORDS, budget_for, rank, within, word_for
 from tollkeeper.wire.repair.rewrite import Change, Rewritten, betas_of, rewrite
 from tollkeeper.wire.routes import endpoint_for
+from tollkeeper.wire.steer import steered
+from tollkeeper.wire.warn import client_warning
 
 CHAT = endpoint_for("openai", "api.openai.com", "POST", "/v1/chat/completions")
 RESPONSES = endpoint_for("openai", "api.openai.com", "POST", "/v1/responses")
@@ -239,6 +242,47 @@ def test_an_unknown_model_gets_its_parameters_as_they_are() -> None:
 )
 def test_a_models_row_is_found_under_its_many_names(model: str) -> None:
     assert abilities_of(model).efforts is not None
+
+
+STEERED = [
+    (CHAT, {"messages": [{"role": "tool", "content": "1"}]}, "messages", {"role": "user", "content": "low"}),
+    (MESSAGES, {"messages": ASKED}, "messages", {"role": "user", "content": "low"}),
+    (RESPONSES, {"input": [{"type": "function_call_output", "output": "1"}]}, "input", {"role": "user", "content": "low"}),
+    (
+        gemini("gemini-2.5-flash"),
+        {"contents": [{"role": "user", "parts": []}]},
+        "contents",
+        {"role": "user", "parts": [{"text": "low"}]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "body", "key", "expected"), STEERED)
+def test_steering_is_one_message_at_the_very_end(endpoint: Endpoint, body: dict[str, Any], key: str, expected: object) -> None:
+    text = json.dumps({"model": "m", "system": "s", **body, "x": 1.50}, indent=1).encode()
+    said = steered(endpoint, text, "low")
+    assert said is not None
+    assert json.loads(said)[key] == [*body[key], expected]
+    assert json.loads(said)["system"] == "s"
+    before = text[: text.index(b"}", text.index(key.encode()))]
+    assert said.startswith(before), "what the provider has cached stays as it was"
+
+
+@pytest.mark.parametrize(
+    "body", [{"messages": []}, {"messages": "x"}, {"messages": [*ASKED, {"role": "assistant", "content": "{"}]}, {}]
+)
+def test_nothing_is_steered_where_there_is_no_place_for_it(body: dict[str, Any]) -> None:
+    assert steered(MESSAGES, json.dumps(body).encode(), "low") is None
+
+
+def test_claude_code_is_warned_in_its_own_words_unless_its_provider_does() -> None:
+    said = client_warning(MESSAGES, "claude-cli/2.1", {"x": "y"}, 92, 1_795_348_800_000_000)
+    assert windows_in(said)
+    assert said["anthropic-ratelimit-unified-status"] == "allowed_warning"
+    assert said["anthropic-ratelimit-unified-7d-utilization"] == "0.92"
+    assert client_warning(MESSAGES, "claude-cli/2.1", {"anthropic-ratelimit-unified-status": "allowed"}, 92, None) == {}
+    assert client_warning(MESSAGES, "python-requests/2", {}, 92, None) == {}
+    assert client_warning(CHAT, "claude-cli/2.1", {}, 92, None) == {}
 
 
 VALUES = st.recursive(

@@ -98,6 +98,8 @@ def choose(admission: Admission, windows: Balances, at: int) -> tuple[Admitted, 
         hold_tokens=candidate.hold_tokens,
         would_chosen=would,
     )
+    if not any(limit.warn_at for limit, _ in kept):
+        return admitted, kept
     warned = _warned(replace(candidate, hold_nanousd=taken.hold_nanousd), kept, windows, at)
     return (replace(admitted, warned=warned) if warned else admitted), kept
 

@@ -112,6 +112,11 @@ class Ledger:
         self._writer.put(Job(operation, future, None))
         return future.result()
 
+    @property
+    def latest(self) -> int:
+        """The latest moment known here, UTC microseconds: of the entries when it was opened, of its own writing since."""
+        return self._journal.at
+
     def standing(self, limit: Limit) -> Standing:
         """A budget as it stands in what is committed: the same figures that enforcement goes by."""
         with self._reading:

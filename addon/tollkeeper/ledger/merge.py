@@ -35,7 +35,10 @@ _PLACE = frozenset({"seq", "at", "buckets", "openings", "format"})
 """What may differ between two copies of one row."""
 _SAID = tuple(index for index, name in enumerate(ENTRY) if name not in _PLACE)
 _CLOSED = ("settle", "void", "refuse", "expire")
-_ORIGIN = "CREATE TABLE IF NOT EXISTS origin (seq INTEGER PRIMARY KEY, source TEXT NOT NULL, source_seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT"
+_ORIGIN = (
+    "CREATE TABLE IF NOT EXISTS origin"
+    " (seq INTEGER PRIMARY KEY, source TEXT NOT NULL, source_seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT"
+)
 _NOTE = "INSERT INTO origin (seq, source, source_seq, hash) VALUES (?, ?, ?, ?)"
 
 type Progress = Callable[[int], None]

@@ -17,7 +17,7 @@ from typing import Any
 
 from tollkeeper.core.admission import Bucket, Limit
 from tollkeeper.core.amounts import unit_of
-from tollkeeper.core.clock import system_clock
+from tollkeeper.core.clock import MOST_BACK_US, system_clock
 from tollkeeper.core.decision import Standing
 
 from . import scope as scopes
@@ -33,7 +33,7 @@ NAMED_SHARE = 8
 ENDLESS_NAMED_US = 86_400 * 1_000_000
 ENDLESS_IDLE_US = 30 * ENDLESS_NAMED_US
 """A session's or lifetime's balance nobody asked for so long is dropped, and derived again when it is asked for."""
-CLOCK_SKEW_US = 3_600 * 1_000_000
+CLOCK_SKEW_US = MOST_BACK_US
 """How far a caller's clock may be behind the ledger's before it is taken to have been set back."""
 MAX_WILD = 10_000
 """Answers kept of which patterns an entry matches."""

@@ -3,16 +3,30 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tollkeeper.core.call import Attribution
-from tollkeeper.core.clock import Clock, system_clock
+from tollkeeper.core.call import Attribution, Call
+from tollkeeper.core.clock import Clock, steady, system_clock
 from tollkeeper.core.paths import Home
 from tollkeeper.core.principal import Principal
+from tollkeeper.core.usage import PlanWindow
+from tollkeeper.gate.extra_hosts import host_table
 from tollkeeper.gate.hosts import HostTable
+from tollkeeper.identity.channels import OnNoIdentity
+from tollkeeper.identity.desk import Desk
 from tollkeeper.identity.local import local_principal
 from tollkeeper.ledger.ledger import Ledger
+from tollkeeper.ledger.plan_windows import resets_at
+from tollkeeper.policy import model as policy_model
 from tollkeeper.policy.document import OBSERVE_ALL, load_policy
+from tollkeeper.policy.estimate import Estimates
 from tollkeeper.policy.model import Policy
 from tollkeeper.pricing.book import PriceBook
+
+MAX_WINDOWS = 256
+ON_NO_IDENTITY = {word: OnNoIdentity(word.value) for word in policy_model.OnNoIdentity if word.value in set(OnNoIdentity)} | {
+    policy_model.OnNoIdentity.OPEN: OnNoIdentity.DEFAULT,
+    policy_model.OnNoIdentity.CLOSED: OnNoIdentity.REFUSE,
+}
+"""The policy's words and the desk's."""
 
 
 @dataclass(slots=True)
@@ -26,8 +40,32 @@ class Counters:
     tunnelled: int = 0
     faults: int = 0
     ledger_errors: int = 0
+    refused_connections: int = 0
+    """Stopped by the rules for others before any call was seen: to a host that is not allowed, without a name, around the proxy."""
+    last_refused: str = ""
+    identity_refusals: int = 0
+    """Calls that came with a proof which is wrong, or with two that disagree."""
+    last_identity: str = ""
+    """Why the last of them was not accepted."""
     untrusting_hosts: dict[str, int] = field(default_factory=dict)
     last_fault: str = ""
+    plan_windows: dict[str, dict[str, str | int | None]] = field(default_factory=dict)
+    """The newest state of each plan's windows, by ``plan/window``."""
+
+    def note_windows(self, call: Call, windows: tuple[PlanWindow, ...], at: int) -> None:
+        """Keep what an answer said of its plan; ``at`` is UTC microseconds."""
+        for window in windows:
+            key = f"{call.plan}/{window.name}"
+            if key in self.plan_windows or len(self.plan_windows) < MAX_WINDOWS:
+                self.plan_windows[key] = {
+                    "principal": call.principal.subject,
+                    "plan": call.plan,
+                    "window": window.name,
+                    "used_ppm": window.used_ppm,
+                    "resets_at": resets_at(window, at),
+                    "status": window.status,
+                    "at": at,
+                }
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +80,18 @@ class Stages:
     attribution: Attribution = field(default_factory=Attribution)
     clock: Clock = system_clock
     counters: Counters = field(default_factory=Counters)
+    estimates: Estimates = field(default_factory=Estimates)
+    desk: Desk = field(default_factory=Desk)
+
+    def open_desk(self, home: Home, trust: Path, owner: Principal | None = None) -> None:
+        """Read who is believed (``identity.toml``). ``trust``: roots for the issuers' keys; ``owner``: whose calls these are, if known.
+
+        Raises ``ConfigError`` when the document is wrong.
+        """
+        rule = ON_NO_IDENTITY.get(self.policy.on_no_identity, OnNoIdentity.DEFAULT)
+        self.desk = Desk.open(home.root, trust=trust, on_no_identity=rule, owner=owner)
+        if owner is not None:
+            self.principal = owner
 
 
 def load_policy_or_observe(path: Path | None, home: Home) -> Policy:
@@ -64,10 +114,12 @@ def open_stages(
     home.make()
     policy = load_policy_or_observe(policy_path, home)
     book = PriceBook.load(home.prices if home.prices.exists() else None)
+    ledger = Ledger.open(ledger_path or home.ledger, system_clock)
     return Stages(
-        hosts=HostTable.load(),
+        hosts=host_table(home.hosts),
         policy=policy,
         book=book,
-        ledger=Ledger.open(ledger_path or home.ledger, system_clock),
+        ledger=ledger,
         attribution=attribution or Attribution(),
+        clock=steady(system_clock, ledger.latest),
     )

@@ -15,6 +15,11 @@ type Json = Any
 """A parsed JSON value. Fractions are kept as their text: no figure passes through a float."""
 
 
+def document(data: bytes) -> str | bytes:
+    """What to give ``json.loads``: text, where the encoding is plain to see; it takes 5 µs to guess it. Raises ``ValueError``."""
+    return str(data, "utf-8", "surrogatepass") if data[:1] in {b"{", b"["} and data[1:2] != b"\0" else data
+
+
 def count(value: Json, flags: set[str]) -> int:
     """``value`` as a count. Missing and null are 0; what is no count is 0 or clamped, and flagged.
 

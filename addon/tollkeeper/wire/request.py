@@ -11,7 +11,7 @@ from tollkeeper.core.errors import WireError
 
 from .attribution import attribute
 from .batch_asks import BARE_LINES, MAX_BATCH_BYTES
-from .counts import Json
+from .counts import Json, document
 from .dialects import BINARY, DIALECTS
 from .dialects.any_shape import ATTEMPTS
 from .framing.decoders import decoder_for
@@ -152,7 +152,7 @@ def _object(body: bytes) -> Mapping[str, Json] | None:
     if body[:2] == b"--" and is_multipart(body):
         return fields(body)
     try:
-        parsed = json.loads(body)
+        parsed = json.loads(document(body))
     except (ValueError, RecursionError):
         return None
     if isinstance(parsed, list) and all(isinstance(one, dict) and "query" in one for one in parsed) and parsed:

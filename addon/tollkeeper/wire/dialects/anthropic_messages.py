@@ -219,7 +219,9 @@ def _others(body: Mapping[str, Json]) -> list[Json]:
     if not fallbacks and not isinstance(tools, list):
         return []
     named = [one.get("model") if isinstance(one, dict) else one for one in (fallbacks if isinstance(fallbacks, list) else ())]
-    advisors = [tool["model"] for tool in (tools if isinstance(tools, list) else ()) if isinstance(tool, dict) and "model" in tool]
+    advisors = [
+        tool["model"] for tool in (tools if isinstance(tools, list) else ()) if isinstance(tool, dict) and "model" in tool
+    ]
     return [*named, *advisors]
 
 

@@ -93,7 +93,7 @@ class InvokeReader:
     def body(self, payload: Mapping[str, Json]) -> None:
         """See ``AnswerReader``."""
         kind = payload.get("type")
-        if kind == "message" or kind == "error":
+        if isinstance(kind, str) and kind in {"message", "error"}:
             self._messages.body(payload)
         elif has_converse_counts(payload.get("usage")):
             self._converse.body(payload)
