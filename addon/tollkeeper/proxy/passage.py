@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from tollkeeper.core.call import Call
 from tollkeeper.core.decision import ALLOWED, Decision
+from tollkeeper.core.usage import PlanWindow
+from tollkeeper.wire.destinations import Destination
 from tollkeeper.wire.framing.decoders import Decoder
 from tollkeeper.wire.inject import UsageChunkFilter
 from tollkeeper.wire.meter import Meter
 from tollkeeper.wire.refuse import Reply
+from tollkeeper.wire.stop import StreamStop
 
 type Tap = Callable[[bytes], Iterable[bytes]]
 
@@ -23,16 +26,36 @@ class Passage:
     path: str = ""
     outgoing: bytes | None = None
     """The body to send instead of the client's, None when nothing changed."""
+    outgoing_fields: tuple[tuple[bytes, bytes], ...] | None = None
+    """The headers to send instead of the client's, None when nothing changed."""
+    to: Destination | None = None
+    """Where it goes instead of where the client sent it."""
+    served: Call | None = None
+    """The call as it was rewritten: what its answer is read and priced by. None when that is ``call``."""
+    repairs: tuple[str, ...] = ()
+    """What was translated or dropped so that another model takes the request."""
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    """The client's own headers."""
+    asked_path: str = ""
+    """The client's own path."""
+    is_bound: bool = False
+    tried: int = 0
+    """How many of the decision's fallbacks have been tried."""
     refusal: Reply | None = None
+    message: str = ""
+    """What the refusal says, without the provider's shape around it."""
     held: bool = False
     injected: bool = False
     meter: Meter | None = None
     strainer: UsageChunkFilter | None = None
     unpacker: Decoder | None = None
+    stop: StreamStop | None = None
+    """What ends the stream before its time."""
     status: int | None = None
     first_byte_at: int | None = None
     settled: bool = False
     notes: tuple[str, ...] = ()
+    plan_windows: tuple[PlanWindow, ...] = ()
 
     def tap(self, clock: Callable[[], int]) -> Tap:
         """The function every received piece passes through; the last call gets ``b""``.
@@ -66,3 +89,19 @@ class Passage:
                 meter.feed(piece)
 
         return pass_on if strainer is None else strain
+
+    def stoppable(self, tap: Tap, on_stop: Callable[[], None]) -> Tap:
+        """The tap behind which the stream may be ended; ``on_stop`` is told when it is. The meter hears all that came, as it came."""
+        stop = self.stop
+        assert stop is not None  # noqa: S101 — asked for only where there is one
+
+        def watch(piece: bytes) -> Iterable[bytes]:
+            kept = stop.feed(b"".join(tap(piece))) if not stop.stopped else b""
+            if not piece:
+                kept += stop.flush()
+            if kept:
+                yield kept
+            if stop.stopped and piece:
+                on_stop()
+
+        return watch

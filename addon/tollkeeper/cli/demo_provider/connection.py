@@ -69,6 +69,7 @@ class Connection:
         try:
             script = read_script(seen.headers)
             document = _document(seen)
+            script = script.for_model(document.get("model")).for_cap(document.get("max_tokens"))
         except ValueError as error:
             problem = {"error": {"message": str(error), "type": "invalid_request_error"}}
             reply = Answer(content_type="application/json", content=(json.dumps(problem).encode(),), status=400)

@@ -28,7 +28,8 @@ class Script:
     """One field per header: ``delay_ms`` is ``x-fake-delay-ms``. Counts of None are derived from the request.
 
     ``split`` writes that many bytes at a time, ``at_once`` the whole body in one write; ``close`` frames the body by closing
-    the connection; ``delay_ms`` comes before every content piece, ``first_delay_ms`` before the response head.
+    the connection; ``delay_ms`` comes before every content piece, ``first_delay_ms`` before the response head. ``fail_model``: status,
+    cut and first delay are for requests to that model only. ``capped``: no answer is longer than the request lets it be.
     """
 
     status: int = 200
@@ -53,6 +54,20 @@ class Script:
     crlf: bool = False
     trailers: bool = False
     early_hints: bool = False
+    fail_model: str = ""
+    capped: bool = False
+
+    def for_cap(self, cap: object) -> "Script":
+        """The script for one request: with ``capped``, its output is what the request's own cap lets through."""
+        if not self.capped or type(cap) is not int or self.output_tokens is None:
+            return self
+        return dataclasses.replace(self, output_tokens=min(self.output_tokens, cap))
+
+    def for_model(self, model: object) -> "Script":
+        """The script for one request: with ``fail_model``, failures are for that model only."""
+        if not self.fail_model or model == self.fail_model:
+            return self
+        return dataclasses.replace(self, status=200, first_delay_ms=0.0, cut=Cut.NEVER)
 
     def pieces(self) -> list[str]:
         """The answer's text, in the pieces in which it is streamed."""

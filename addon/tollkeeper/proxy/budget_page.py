@@ -1,0 +1,47 @@
+"""``GET /v1/budget`` on the proxy's own address: what its caller may still spend, by the sums that enforcement goes by."""
+
+import asyncio
+from typing import Any
+from urllib.parse import parse_qs
+
+from tollkeeper.core.call import Ask, Attribution, Call, Endpoint, Metering
+from tollkeeper.core.clock import to_datetime
+from tollkeeper.core.ids import new_id
+from tollkeeper.core.principal import Principal
+from tollkeeper.ledger.balances import standings
+from tollkeeper.policy.mine import budgets_of, covers_only, standing_as_json
+
+from .stages import Stages
+
+PATH = "/v1/budget"
+
+
+def is_budget_page(path: str) -> bool:
+    """Whether a request to the proxy itself asks for this page."""
+    return path.partition("?")[0].rstrip("/") == PATH
+
+
+async def budget_page(stages: Stages, principal: Principal, attribution: Attribution, path: str) -> dict[str, Any]:
+    """The page; ``?model=`` asks for the budgets over that model only. Raises ``LedgerError``."""
+    return await asyncio.to_thread(_page, stages, principal, attribution, path)
+
+
+def _page(stages: Stages, principal: Principal, attribution: Attribution, path: str) -> dict[str, Any]:
+    at = stages.clock()
+    model = parse_qs(path.partition("?")[2][:2_000], max_num_fields=20).get("model", [""])[0][:200] or None
+    endpoint = Endpoint(provider="", host="", path="", operation="chat", metering=Metering.METERED)
+    call = Call(
+        id=new_id(at), started_at=at, endpoint=endpoint, ask=Ask(model=model), principal=principal, attribution=attribution
+    )
+    found = budgets_of(stages.policy, call, at)
+    standing = standings(stages.ledger.path, [limit for _, limit in found], at)
+    return {
+        "principal": principal.subject,
+        "project": attribution.project,
+        "at": f"{to_datetime(at):%Y-%m-%dT%H:%M:%SZ}",
+        "mode": stages.policy.mode.value,
+        "budgets": [
+            {**standing_as_json(one, at), "acts": stages.policy.enforces and limit.enforced, "covers_only": covers_only(budget)}
+            for (budget, limit), one in zip(found, standing, strict=True)
+        ],
+    }
