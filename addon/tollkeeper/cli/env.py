@@ -2,9 +2,11 @@
 
 import os
 import sys
+from typing import Any
 
 import click
 
+from tollkeeper.core.clock import system_clock
 from tollkeeper.core.errors import GateError
 from tollkeeper.core.paths import home
 from tollkeeper.gate.environment import ACTIVE, SAVED, client_variables, replaced, restored
@@ -12,6 +14,7 @@ from tollkeeper.gate.files import BUNDLE, ROOT_CERTIFICATE
 from tollkeeper.gate.shells import FILES, SHELLS, shell_exports, shell_of, shell_unsets
 
 from .process import proxy_url, read_state
+from .proved import proved_here
 
 USE = {
     "fish": "tollkeeper env | source",
@@ -52,7 +55,7 @@ def command(shell: str | None, unset: bool) -> None:
     for file in (bundle, root):
         if not file.is_file():
             raise GateError(f"{file} is missing: `tollkeeper stop` and `tollkeeper start` write it again")
-    variables = client_variables(proxy_url(state), bundle, root, os.environ)
+    variables = client_variables(proxy_url(_with_handle(state)), bundle, root, os.environ)
     if chosen not in FILES:
         variables[SAVED] = replaced(os.environ)
     click.echo(shell_exports(variables, chosen), nl=False)
@@ -60,3 +63,16 @@ def command(shell: str | None, unset: bool) -> None:
         click.echo(f"# use it: {USE.get(chosen, 'eval "$(tollkeeper env)"')}", err=True)
     elif os.environ.get(ACTIVE):
         click.echo("tollkeeper: this shell already used a proxy; now it uses the one that is running", err=True)
+
+
+def _with_handle(state: dict[str, Any]) -> dict[str, Any]:
+    """The running proxy with a password of this shell's own, where somebody is logged in: it stands for them until the session ends."""
+    here = proved_here(home().root, quiet=True)
+    if here is None:
+        return state
+    from tollkeeper.identity.desk import Folder
+    from tollkeeper.identity.handles import HandleBook, mint
+
+    login, handle = mint(here.proof.principal, uid=os.getuid(), expires_at=here.until, label="env")
+    HandleBook(Folder(home().root).handles, system_clock).add(handle)
+    return {**state, "proxy_user": login.user, "proxy_password": login.password}

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 from tollkeeper.core.errors import GateError, SetupError
 from tollkeeper.core.paths import Home, home
+from tollkeeper.gate.environment import environment_before
 from tollkeeper.ledger.process import is_dead
 from tollkeeper.proxy.settings import Settings
 
@@ -36,6 +38,26 @@ def made_home() -> Home:
     return own
 
 
+def has_ipv6() -> bool:
+    """Whether this machine has an IPv6 loopback to listen on."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def chained(chosen: str | None) -> tuple[str, str]:
+    """(URL, NO_PROXY) of the proxy to go through: as chosen, else what this shell used before us. Raises ``ConfigError``."""
+    from tollkeeper.proxy.chain import parse_upstream, upstream_of
+
+    url, no_proxy = upstream_of(environment_before(os.environ), chosen)
+    if url:
+        parse_upstream(url, no_proxy)
+    return url, no_proxy
+
+
 def read_state(path: Path | None = None) -> dict[str, Any] | None:
     """What a running proxy wrote of itself, None when there is none or its process is gone."""
     path = path or home().state
@@ -53,12 +75,20 @@ def read_state(path: Path | None = None) -> dict[str, Any] | None:
 
 def ask_status(state: dict[str, Any]) -> dict[str, Any] | None:
     """The counters of a running proxy, from its own port; None when it does not answer within 2 s."""
+    try:
+        return dict(json.loads(ask_page(state, "/status") or ""))
+    except ValueError:
+        return None
+
+
+def ask_page(state: dict[str, Any], path: str) -> str | None:
+    """A page of a running proxy, from its own port; None when it does not answer within 2 s."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        url = f"http://{_bracketed(state['host'])}:{state['port']}/status"
+        url = f"http://{_bracketed(state['host'])}:{state['port']}{path}"
         request = urllib.request.Request(url, headers=_credential_header(state))
         with opener.open(request, timeout=2) as answer:
-            return dict(json.load(answer))
+            return str(answer.read().decode())
     except (OSError, ValueError):
         return None
 
@@ -82,8 +112,10 @@ def proxy_url(state: dict[str, Any]) -> str:
     return f"http://{password}{_bracketed(state['host'])}:{state['port']}"
 
 
-def spawn(settings: Settings, *, log: Path | None) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+def spawn(settings: Settings, *, log: Path | None, user: int | None = None) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     """Start a proxy process and wait until it serves. ``log``: where its narration goes, None for our own stderr.
+
+    ``user``: whom it runs as, for root only; its groups are left behind too.
 
     Raises ``GateError`` when it ends or does not serve within 30 s, with what it said last.
     """
@@ -99,6 +131,9 @@ def spawn(settings: Settings, *, log: Path | None) -> tuple[subprocess.Popen[byt
         stdout=subprocess.DEVNULL,
         stderr=error_output,
         start_new_session=True,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
     )
     if log is not None:
         error_output.close()

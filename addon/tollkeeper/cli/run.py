@@ -20,7 +20,8 @@ from tollkeeper.gate.environment import client_environment
 from tollkeeper.gate.files import BUNDLE, ROOT_CERTIFICATE
 from tollkeeper.proxy.settings import Settings
 
-from .process import made_home, proxy_url, spawn
+from .process import chained, made_home, proxy_url, spawn
+from .proved import settings_of
 
 OWN_FAILURE, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 """Exit codes of a launcher, as ``env`` and ``docker run`` use them; every other code is the child's."""
@@ -29,9 +30,10 @@ OWN_FAILURE, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--policy", type=click.Path(exists=True, dir_okay=False), help="Policy document for this run.")
 @click.option("--project", help="Name to record [default: the git repository's folder].")
+@click.option("--upstream-proxy", help="Proxy to go through; `none` for none.  [HTTPS_PROXY of this shell]")
 @click.option("--quiet", "-q", is_flag=True, help="No narration, no summary.")
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(policy: str | None, project: str | None, quiet: bool, arguments: tuple[str, ...]) -> None:
+def command(policy: str | None, project: str | None, upstream_proxy: str | None, quiet: bool, arguments: tuple[str, ...]) -> None:
     """Run a command with its AI calls metered. Ends with the command's exit code and a summary on stderr.
 
     Examples: tollkeeper run -- claude, or: tollkeeper run --policy team.toml -- python agent.py
@@ -41,21 +43,24 @@ def command(policy: str | None, project: str | None, quiet: bool, arguments: tup
     started_at = system_clock()
     session = new_id(started_at)
     try:
-        code = _run(arguments, policy or "", _project(project), session, quiet=quiet)
+        code = _run(arguments, policy or "", _project(project), session, upstream_proxy, quiet=quiet)
     except TollkeeperError as error:
         click.echo(f"tollkeeper: {error}", err=True)
         sys.exit(OWN_FAILURE)
     if not quiet:
-        _summarise(session)
+        _summarise(session, started_at)
     sys.exit(code)
 
 
-def _run(arguments: Sequence[str], policy: str, project: str, session: str, *, quiet: bool) -> int:
+def _run(arguments: Sequence[str], policy: str, project: str, session: str, upstream_proxy: str | None, *, quiet: bool) -> int:
     own = made_home()
     _remove_left(own.root)
     with tempfile.TemporaryDirectory(prefix=f"run-{os.getpid()}-", dir=own.root) as folder:
+        through, no_proxy = chained(upstream_proxy)
         settings = Settings(
             port=0,
+            upstream_proxy=through,
+            no_proxy=no_proxy,
             policy=policy,
             state=str(Path(folder) / "proxy.json"),
             bundle=str(Path(folder) / BUNDLE),
@@ -63,6 +68,7 @@ def _run(arguments: Sequence[str], policy: str, project: str, session: str, *, q
             session=session,
             credentials=dict([new_credential()]),
             parent=os.getpid(),
+            **settings_of(own.root, quiet=quiet),
         )
         proxy, state = spawn(settings, log=own.log)
         try:
@@ -136,8 +142,8 @@ def _project(named: str | None) -> str:
     return ""
 
 
-def _summarise(session: str) -> None:
+def _summarise(session: str, started_at: int) -> None:
     from tollkeeper.report.summary import summary_lines
 
-    for line in summary_lines(home().ledger, session=session):
+    for line in summary_lines(home().ledger, since=started_at, session=session):
         click.echo(f"tollkeeper: {line}", err=True)

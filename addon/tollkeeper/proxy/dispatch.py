@@ -10,7 +10,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mitmproxy import exceptions, hooks
 from mitmproxy.addonmanager import AddonManager
@@ -19,7 +19,13 @@ from mitmproxy.options import Options
 
 from .trim import options_snapshot
 
+if TYPE_CHECKING:
+    from .dial import Dialer
+
 logger = logging.getLogger(__name__)
+
+_REST = "tollkeeper_rest"
+"""Attribute of a hook that waits: what it waits for, and the handlers that come after."""
 
 
 class CachedAddonManager(AddonManager):
@@ -62,18 +68,26 @@ class CachedAddonManager(AddonManager):
         return [getattr(event, name) for name in names]
 
     def call_in_place(self, event: hooks.Hook) -> bool:
-        """Call every handler now, if none of them is a coroutine function; whether that was so."""
+        """Call every handler now, if none of them is a coroutine function; whether they are done.
+
+        A plain function may still return a coroutine, where it has to wait after all: ``trigger_event`` then goes on from there.
+        """
         plain = self._plain.get(event.name)
         if plain is None:
             plain = not any(inspect.iscoroutinefunction(function) for function in self.handlers(event))
             self._plain[event.name] = plain
         if plain:
             arguments = self._arguments(event)
-            for function in self.handlers(event):
+            handlers = self.handlers(event)
+            for place, function in enumerate(handlers, 1):
                 try:
-                    function(*arguments)
+                    result = function(*arguments)
                 except Exception as error:
                     _log(event, error)
+                    continue
+                if result is not None and inspect.isawaitable(result):
+                    vars(event)[_REST] = (result, handlers[place:])
+                    return False
         return plain
 
     async def handle_lifecycle(self, event: hooks.Hook) -> None:
@@ -83,7 +97,15 @@ class CachedAddonManager(AddonManager):
     async def trigger_event(self, event: hooks.Hook) -> None:
         """Call every handler in order, awaiting those that are coroutines; an exception is logged and the next one runs."""
         arguments = self._arguments(event)
-        for function in self.handlers(event):
+        begun, handlers = vars(event).pop(_REST, (None, None))
+        if begun is not None:
+            try:
+                await begun
+            except exceptions.AddonHalt:
+                return
+            except Exception as error:
+                _log(event, error)
+        for function in self.handlers(event) if handlers is None else handlers:
             try:
                 result = function(*arguments)
                 if result is not None and inspect.isawaitable(result):
@@ -103,6 +125,8 @@ class SidecarMaster(Master):
     """mitmproxy's ``Master`` with cached dispatch."""
 
     addons: CachedAddonManager
+    dialer: "Dialer | None" = None
+    """How connections upstream are opened; None: mitmproxy's own way."""
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)

@@ -17,6 +17,7 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.utils import asyncio_utils
 
+from .dial import open_connection
 from .dispatch import SidecarMaster
 
 _TASKS: set[asyncio.Task[None]] = set()
@@ -25,6 +26,15 @@ _TASKS: set[asyncio.Task[None]] = set()
 
 READ_BYTES = 262_144
 """What asyncio's transport takes from a socket at once. mitmproxy reads 64 kB of that, so each 200 kB body passes all layers four times."""
+
+
+MAX_CONNECTIONS = 100
+"""To one provider for one client connection: as many as HTTP/2 lets it have requests at once. mitmproxy's 5 are held for a connection's
+life, so that the sixth request hung for good (mitmproxy #8322)."""
+
+
+def _plenty() -> asyncio.Semaphore:
+    return asyncio.Semaphore(MAX_CONNECTIONS)
 
 
 class _GreedyReader:
@@ -47,8 +57,16 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
 
     def __init__(self, master: SidecarMaster, reader: Any, writer: Any, _options: Any, mode: Any) -> None:
         super().__init__(master, reader, writer, master.options_snapshot, mode)
+        self.max_conns.default_factory = _plenty
         self._pending: deque[events.Event] = deque()
         self._busy = False
+
+    async def open_connection(self, command: commands.OpenConnection) -> None:
+        """Dial upstream, by our own dialer where the process has one."""
+        if (dialer := self.master.dialer) is None or command.connection.transport_protocol != "tcp":
+            await super().open_connection(command)
+        else:
+            await open_connection(self, command, dialer)
 
     async def handle_connection(self, connection: Connection) -> None:
         """Read a connection to its end, in large pieces."""

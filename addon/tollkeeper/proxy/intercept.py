@@ -10,22 +10,40 @@ from enum import Enum
 type IsAi = Callable[[str], bool]
 
 
+ONLY_H2 = ((b"h2",), (b"grpc-exp", b"h2"))
+"""The ALPN offers of clients that cannot speak HTTP/1.1: those of gRPC, today's and the older ones."""
+
+
 class Passage(Enum):
     """What to do with a connection."""
 
     OPEN = "open"
+    OPEN_H2 = "open-h2"
     TUNNEL = "tunnel"
 
 
-def on_tls(is_ai: IsAi, sni: str | None, target: str | None, alpn: tuple[bytes, ...], *, enforce: bool) -> Passage:
+def on_tls(
+    is_ai: IsAi,
+    sni: str | None,
+    target: str | None,
+    alpn: tuple[bytes, ...],
+    *,
+    enforce: bool,
+    speaks_grpc: IsAi = lambda _: False,
+) -> Passage:
     """What to do with a TLS ClientHello: ``target`` is the CONNECT host, or an IP in transparent mode.
 
-    A client that offers only HTTP/2 (gRPC) cannot be read over HTTP/1.1: it is tunnelled, unmetered, while observing; under enforce it is
-    opened, which makes its handshake fail, since a tunnel would spend past every budget.
+    A client that offers only HTTP/2 is opened as such where the host is known to serve gRPC that we read. Elsewhere it cannot be read: it
+    is tunnelled, unmetered, while observing; under enforce it is opened, which makes its handshake fail, since a tunnel would spend past
+    every budget.
     """
-    ours = any(name is not None and is_ai(name) for name in (sni, target))
-    if not ours or (alpn == (b"h2",) and not enforce):
+    names = [name for name in (sni, target) if name is not None]
+    if not any(is_ai(name) for name in names):
         return Passage.TUNNEL
+    if alpn in ONLY_H2:
+        if any(speaks_grpc(name) for name in names):
+            return Passage.OPEN_H2
+        return Passage.OPEN if enforce else Passage.TUNNEL
     return Passage.OPEN
 
 

@@ -3,6 +3,9 @@
 1. Response trailers raise ``NotImplementedError`` and the client hangs (mitmproxy #2474): trailers are dropped, the message ends.
 2. An informational answer (100, 103) is taken for the final one and the client hangs (#2229): it is skipped.
 3. An unreachable provider is answered with HTML, which SDKs print: JSON in a shape that the Anthropic and OpenAI SDKs both read.
+4. A WebSocket cannot be spoken to or closed by a hook: ``socket_layer`` does both.
+5. HTTP/2, spoken with gRPC clients alone, loses every stream on a GOAWAY: ``h2`` lets them finish.
+6. A request cannot be sent again once its answer has begun: ``second_try`` does, while the client has seen nothing.
 """
 
 import json
@@ -15,6 +18,8 @@ from mitmproxy import http, version
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import events
 from mitmproxy.proxy.layers.http import _http1
+
+from . import h2, second_try, socket_layer
 
 logger = logging.getLogger(__name__)
 
@@ -110,5 +115,8 @@ def apply() -> bool:
     _http1.make_body_reader = make_reader
     _http1.Http1Client.read_headers = read_final_headers  # type: ignore[assignment, method-assign]
     _http1.make_error_response = json_error
+    socket_layer.install()
+    h2.install()
+    second_try.install()
     _applied = True
     return True

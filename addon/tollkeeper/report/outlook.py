@@ -137,6 +137,8 @@ def _share(budget: Budget, key: str) -> Values | None:
         if (value := said.get(field.value)) is None:
             return None
         share[INDEX[field]] = value
+    if Field.PRINCIPAL in budget.per:
+        share[INDEX[Field.ISSUER]] = said.get(Field.ISSUER.value, "")
     share[LABELS] = tuple((name, said.get(f"label.{name}", "")) for name in budget.per_labels)
     found = tuple(share)
     return found if bucket_key(budget, found) == key else None

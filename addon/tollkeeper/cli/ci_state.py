@@ -1,0 +1,118 @@
+"""What the steps of one CI job tell each other: a private file beside the ledger, and a public folder for what every step may read."""
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from tollkeeper.core.errors import SetupError
+from tollkeeper.core.paths import home
+
+FOLDER_VARIABLE = "TOLLKEEPER_CI"
+"""Where the public folder is, for the job's steps."""
+LOCKED_HOME = Path("/var/lib/tollkeeper-ci/home")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CiState:
+    """One job. ``steps``: (name, when it began). Times are UTC microseconds."""
+
+    job: Mapping[str, str]
+    session: str
+    started_at: int
+    principal: str = ""
+    assurance: str = ""
+    locked: bool = False
+    pid: int = 0
+    home: str = ""
+    host: str = "127.0.0.1"
+    port: int = 0
+    transparent_port: int = 0
+    strict: bool = False
+    settle_script: str = ""
+    """What the job may run as root to end its sidecar, when it is locked."""
+    steps: tuple[tuple[str, int], ...] = field(default=())
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The state in ``folder``. Raises ``SetupError`` when no job was started there."""
+        try:
+            values: dict[str, Any] = json.loads((folder / "ci.json").read_text(encoding="utf-8"))
+            steps = tuple((str(name), int(at)) for name, at in values.pop("steps", ()))
+            for name, at in _noted(folder):
+                steps = (*steps, (name, at))
+            return cls(**values, steps=steps)
+        except (OSError, ValueError, TypeError) as error:
+            raise SetupError(
+                f"no CI job was started here (looked at {folder / 'ci.json'}): begin with `tollkeeper ci start`"
+            ) from error
+
+    def write(self, folder: Path) -> None:
+        """Keep it in the public folder: nothing in it is secret."""
+        path = folder / "ci.json"
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        path.chmod(0o644)
+
+
+def ci_home(environment: Mapping[str, str], *, locked: bool = False) -> Path:
+    """The state folder of the job: ``TOLLKEEPER_HOME``, else one in the runner's own temporary folder, gone with the job.
+
+    A locked job's must stand where the job cannot put another in its place.
+    """
+    if locked and not environment.get("TOLLKEEPER_HOME"):
+        return LOCKED_HOME
+    if environment.get("TOLLKEEPER_HOME"):
+        return home().root
+    for name in ("RUNNER_TEMP", "AGENT_TEMPDIRECTORY", "CI_BUILDS_DIR"):
+        if environment.get(name):
+            return Path(environment[name]) / "tollkeeper"
+    return home().root
+
+
+def public_folder(environment: Mapping[str, str], *, locked: bool = False) -> Path:
+    """Where the job's steps find what they may read."""
+    if environment.get(FOLDER_VARIABLE):
+        return Path(environment[FOLDER_VARIABLE])
+    private = ci_home(environment, locked=locked)
+    return private.with_name(f"{private.name}-public")
+
+
+def replaceable_parent(path: Path) -> Path | None:
+    """A folder above ``path`` in which someone besides root could put another thing in its place; None when there is none.
+
+    A sticky folder (``/tmp``) keeps everyone to his own.
+    """
+    for parent in path.absolute().parents:
+        try:
+            found = parent.stat()
+        except FileNotFoundError:
+            continue
+        if found.st_uid != 0 or (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX):
+            return parent
+    return None
+
+
+def note_step(folder: Path, name: str, at: int) -> None:
+    """Append a step. The job's own user writes it: names are for reading, no budget goes by them."""
+    line = json.dumps([name[:200], at]) + "\n"
+    path = folder / "steps"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666), "a") as file:
+        file.write(line)
+
+
+def _noted(folder: Path) -> list[tuple[str, int]]:
+    try:
+        lines = (folder / "steps").read_text(encoding="utf-8", errors="replace").splitlines()[:1000]
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            name, at = json.loads(line)
+            found.append((str(name)[:200], int(at)))
+        except (ValueError, TypeError, RecursionError):
+            continue
+    return found

@@ -1,0 +1,192 @@
+"""What may leave through this proxy besides opened connections to AI hosts, and to which addresses: rules as pure functions.
+
+Two states. *Open* (a laptop): everything that is no AI host is relayed as it comes. *Strict* (a CI sidecar, whose job may try to go
+round it): a connection goes where its name says, by the proxy's own DNS, or nowhere.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tollkeeper.core.errors import ConfigError
+
+type IsAi = Callable[[str], bool]
+type Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+ECH_EXTENSION = 0xFE0D
+"""encrypted_client_hello (RFC 9849, section 5): the name that counts is hidden inside, so the visible one proves nothing."""
+
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""RFC 6052: an IPv4 address in other clothes; Python calls it global."""
+_METADATA = (
+    "169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16",
+)  # fmt: skip
+METADATA = frozenset(map(ipaddress.ip_address, _METADATA))
+"""Where clouds hand out credentials: AWS (instances, ECS, EKS), Google Cloud, Azure, Alibaba."""
+
+_REQUEST_LINE = re.compile(rb"[A-Z]{1,16} [!-~]{1,8192} HTTP/1\.[01]\r?\n")
+
+
+class Others(StrEnum):
+    """What happens to connections that go to no AI host."""
+
+    TUNNEL = "tunnel"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Egress:
+    """The rules of one proxy.
+
+    ``allow``: hosts (``pypi.org``, ``*.github.com``, ``*.example.com:8443``) let through under ``REFUSE``. ``internal``: hosts that may
+    have private addresses.
+    """
+
+    strict: bool = False
+    others: Others = Others.TUNNEL
+    allow: tuple[str, ...] = ()
+    internal: tuple[str, ...] = ()
+
+    def connect(self, is_ai: IsAi, host: str, port: int) -> str | None:
+        """Why a CONNECT, or a plain request, to ``host``:``port`` is refused; None when it may go on."""
+        if is_ai(host):
+            return f"AI hosts are reached on port 443 only, not {port}" if self.strict and port != 443 else None
+        if self.strict and as_ip(host) is not None and not self.lists(host, port):
+            return f"{host[:64]} is an address, not a name: nothing could be said about whose it is"
+        return self._other(host, port)
+
+    def hello(
+        self, is_ai: IsAi, sni: str | None, target: str | None, port: int, extensions: frozenset[int] = frozenset()
+    ) -> str | None:
+        """Why a TLS connection is refused at its first message. ``target``: the CONNECT host, or the address dialled (transparent)."""
+        named = target if target is not None and as_ip(target) is None else None
+        if self.strict:
+            if sni is None:
+                return "it names no host (no SNI)"
+            if named is not None and named.lower().rstrip(".") != sni.lower().rstrip("."):
+                return f"it was asked for as {named[:255]} and says {sni[:255]} (SNI)"
+            if as_ip(sni) is not None:
+                return "it names an address instead of a host (SNI)"
+            if (is_ai(sni) or (named is not None and is_ai(named))) and port != 443:
+                return f"AI hosts are reached on port 443 only, not {port}"
+            if ECH_EXTENSION in extensions and not self.lists(sni, port):
+                return "its real name may be encrypted (ECH)"
+        if any(name is not None and is_ai(name) for name in (sni, named)):
+            return None
+        host = sni or target
+        return self._other(host, port) if host is not None else None
+
+    def plain(self, is_ai: IsAi, host: str | None, target: str, port: int) -> str | None:
+        """Why bytes that are no TLS are refused. ``host``: their HTTP Host; ``target``: the CONNECT host or the address dialled."""
+        if host is not None and is_ai(host):
+            return f"{host[:255]} is called without TLS: its key would travel in the open, and nothing would meter it"
+        if is_ai(target):
+            return None
+        return self._other(host or target, port)
+
+    def _other(self, host: str, port: int) -> str | None:
+        if self.others is Others.TUNNEL or self.lists(host, port):
+            return None
+        return f"{host[:255]} is no AI host and not on the list of allowed hosts"
+
+    def lists(self, host: str, port: int) -> bool:
+        """Whether ``host`` is on the list."""
+        return any(covers(pattern, host, port) for pattern in self.allow)
+
+    def address(self, host: str, ip: str) -> str | None:
+        """Why ``host`` must not be reached at the address its name gave; None when it may.
+
+        A name that leads to a metadata service is never followed; a strict egress follows only to public addresses, so that no name, and no
+        change of a name between two look-ups, leads into the network the proxy stands in.
+        """
+        found = as_ip(ip)
+        if found is None:
+            return f"{ip[:64]} is no address"
+        if any(covers(pattern, host, 0) for pattern in self.internal):
+            return None
+        plain = unwrapped(found)
+        if plain in METADATA:
+            return f"{host[:255]} leads to {plain}, a cloud's metadata service"
+        if not self.strict:
+            return None
+        if not plain.is_global or plain.is_multicast or plain.is_reserved:
+            return f"{host[:255]} leads to {plain}, which is no public address; list it with --internal-host if it is yours"
+        return None
+
+
+OPEN = Egress()
+
+
+def as_ip(text: str) -> Ip | None:
+    """The address a text spells, with or without brackets and scope; None for names."""
+    try:
+        return ipaddress.ip_address(text.strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+
+
+def unwrapped(ip: Ip) -> Ip:
+    """The IPv4 address inside an IPv6 one (mapped, 6to4, Teredo, NAT64), else the address itself."""
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return ip.ipv4_mapped
+        if ip.sixtofour is not None:
+            return ip.sixtofour
+        if ip.teredo is not None:
+            return ip.teredo[1]
+        if ip in NAT64:
+            return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+    return ip
+
+
+def covers(pattern: str, host: str, port: int) -> bool:
+    """Whether ``name``, ``*.name`` or ``name:port`` covers a host. Without a port a pattern covers 80 and 443; port 0 asks for any."""
+    name, _, wanted = pattern.lower().rpartition(":") if pattern.count(":") == 1 else (pattern.lower(), "", "")
+    if port and (str(port) != wanted if wanted else port not in {80, 443}):
+        return False
+    host = host.lower().strip("[]").removesuffix(".")
+    return host.endswith(name[1:]) if name.startswith("*.") else host == name.strip("[]")
+
+
+def checked_patterns(patterns: tuple[str, ...], option: str) -> tuple[str, ...]:
+    """The patterns as they are. Raises ``ConfigError`` for one that would cover a whole top level, or everything."""
+    for pattern in patterns:
+        name = pattern.rpartition(":")[0] if pattern.count(":") == 1 else pattern
+        rest = name.removeprefix("*.")
+        if not rest or "*" in rest or "/" in rest or (name != rest and "." not in rest):
+            raise ConfigError(
+                f'{option} {pattern[:80]!r} is no host: write "pypi.org", "*.example.com" or "example.com:8443" '
+                "(one name a time, and no whole top-level domain)"
+            )
+    return patterns
+
+
+def is_http1(data: bytes) -> bool:
+    """Whether bytes begin with a request line of HTTP/1 that is there in full."""
+    return _REQUEST_LINE.match(data) is not None
+
+
+def host_of_plain(data: bytes) -> str | None:
+    """The Host that plain HTTP/1 names, without its port; empty when the request is HTTP without one; None when it is not HTTP/1."""
+    line, _, rest = data[:16_384].partition(b"\n")
+    words = line.split(b" ")
+    if len(words) < 2 or not words[0].isalpha() or len(words[0]) > 16:
+        return None
+    absolute = words[1].lower()
+    if absolute.startswith(b"http://"):
+        return bare_host(absolute[7:].split(b"/", 1)[0])
+    for field in rest.split(b"\n"):
+        name, colon, value = field.partition(b":")
+        if colon and name.strip().lower() == b"host":
+            return bare_host(value)
+    return ""
+
+
+def bare_host(authority: bytes) -> str:
+    """The host of an authority, in small letters, without user, port and final dot."""
+    text = authority.strip().decode("latin-1").lower().rpartition("@")[2]
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0].rstrip(".")

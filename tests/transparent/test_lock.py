@@ -1,0 +1,234 @@
+"""A CI job in one namespace: the sidecar under a user of its own, the job under another, and no way out but the sidecar."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from transparent import lab as labs
+from transparent.lab import AI_V4, AI_V6, JOB_UID, MAIN, OTHER_HOST, OTHER_V4, PROXY_UID, Lab, LedgerView
+from transparent.test_around import CURL
+
+GITHUB = {
+    "CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "acme/app", "GITHUB_RUN_ID": "17", "GITHUB_JOB": "test",
+    "GITHUB_WORKFLOW": "nightly", "GITHUB_REF": "refs/pull/5/merge", "GITHUB_BASE_REF": "main", "GITHUB_HEAD_REF": "feature",
+}  # fmt: skip
+POLICY = """
+schema = 1
+mode = "enforce"
+on_fault = "closed"
+on_ledger_error = "closed"
+unknown_model = "refuse"
+[budget.run]
+amount = "0.05 USD"
+window = "run"
+"""
+
+
+@dataclass
+class JobInCi:
+    """What a locked job has: its environment, and where the sidecar's own files are (which it must not reach)."""
+
+    lab: Lab
+    root: Path
+    environment: dict[str, str]
+    summary: Path
+
+    def run(self, *command: str, uid: int = JOB_UID) -> labs.subprocess.CompletedProcess[str]:
+        return self.lab.client.run(*command, uid=uid, environment=self.environment, seconds=90)
+
+    @property
+    def pid(self) -> int:
+        return int(json.loads((self.root / "proxy.json").read_text())["pid"])
+
+
+def exported(text: str) -> dict[str, str]:
+    """The variables of ``ci start``'s output."""
+    return dict(
+        line.removeprefix("export ").replace("'", "").split("=", 1) for line in text.splitlines() if line.startswith("export ")
+    )
+
+
+@contextlib.contextmanager
+def started(lab: Lab) -> Iterator[JobInCi]:
+    """``ci start --lock`` as root; its rules and its proxy are gone afterwards."""
+    folder = lab.folder / f"job-{os.urandom(3).hex()}"
+    folder.mkdir(mode=0o755)
+    root, summary = folder / "home", folder / "summary.md"
+    (folder / "policy.toml").write_text(POLICY)
+    environment = {
+        **labs.base_environment(),
+        **GITHUB,
+        "TOLLKEEPER_HOME": str(root),
+        "SSL_CERT_FILE": str(lab.trust),
+        "GITHUB_STEP_SUMMARY": str(summary),
+    }
+    done = lab.client.run(
+        *MAIN, "ci", "start", "--policy", str(folder / "policy.toml"), "--lock", "--job-user", str(JOB_UID), "--proxy-user", str(PROXY_UID),
+        "--allow-host", OTHER_HOST, "--shell", "bash", opened=True, environment=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    bundle = folder / "public-bundle.pem"
+    variables = exported(done.stdout)
+    bundle.write_bytes(Path(variables["SSL_CERT_FILE"]).read_bytes() + lab.trust.read_bytes())
+    unproxied = {name: value for name, value in variables.items() if "proxy" not in name.lower()}
+    yield JobInCi(
+        lab,
+        root,
+        {**environment, **unproxied, "SSL_CERT_FILE": str(bundle), "CURL_CA_BUNDLE": str(bundle), "HOME": "/tmp"},
+        summary,
+    )
+    labs.sh("ip", "netns", "exec", lab.client.name, *MAIN, "transparent", "down")
+    if (root / "proxy.json").exists():
+        pid = int(json.loads((root / "proxy.json").read_text())["pid"])
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def job(lab: Lab) -> Iterator[JobInCi]:
+    """A job of the test's own, to be killed or finished."""
+    with started(lab) as found:
+        yield found
+
+
+@pytest.fixture(scope="class")
+def standing(lab: Lab) -> Iterator[JobInCi]:
+    """One job for tests that leave it as it is."""
+    with started(lab) as found:
+        yield found
+
+
+class TestAStandingLock:
+    """What a locked job can do, and what it cannot."""
+
+    def test_every_way_that_verify_knows_is_closed_to_the_job(self, standing: JobInCi) -> None:
+        done = standing.run(*MAIN, "ci", "verify", "--json")
+        found = json.loads(done.stdout)
+        outcomes = {way["way"]: (way["outcome"], way["detail"]) for way in found["ways"]}
+        assert all(outcome == "closed" for outcome, _ in outcomes.values()), outcomes
+        assert found["closed"]
+        assert done.returncode == 0
+        assert len(outcomes) >= 15
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ("kill", "-9", "{pid}"), ("kill", "-STOP", "{pid}"), ("cat", "{root}/policy.toml"), ("ls", "{root}"),
+            ("cat", "{root}/proxy.json"),
+            ("sh", "-c", "find {root} -name mitmproxy-ca.pem | grep ."), ("sh", "-c", "echo x > {root}/ledger.db"),
+            ("nft", "flush", "ruleset"),
+            ("iptables", "-t", "nat", "-F"), ("ip", "link", "set", "c0", "down"), ("ip", "route", "add", "20.0.0.0/8", "via", "10.99.1.1"),
+            ("unshare", "-n", "true"), ("setpriv", "--reuid", str(PROXY_UID), "true"), ("nsenter", "-t", "{pid}", "-m", "true"),
+            ("sh", "-c", "cat /proc/{pid}/environ"), ("sh", "-c", "ls -l /proc/{pid}/fd | grep ."),
+        ],
+    )  # fmt: skip
+    def test_the_job_cannot_touch_the_sidecar_or_its_rules(self, standing: JobInCi, command: tuple[str, ...]) -> None:
+        done = standing.run(*(word.format(pid=standing.pid, root=standing.root) for word in command))
+        assert done.returncode != 0, done.stdout
+        assert '"chat.completion"' in standing.run(*CURL).stdout
+
+    def test_others_of_the_machine_are_not_caught(self, standing: JobInCi) -> None:
+        certificate, _ = labs.tls_answer(
+            standing.lab.client, (OTHER_V4, 443), OTHER_HOST, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", None
+        )
+        assert certificate == standing.lab.servers.other.server_der
+
+    def test_the_job_cannot_send_udp_or_icmp_past_the_sidecar(self, standing: JobInCi) -> None:
+        script = (
+            "import socket\nfor port in (443, 80, 123, 4433):\n"
+            f"    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1); s.connect(('{AI_V4}', port))\n"
+            "    try:\n        s.send(b'x'); s.recv(10); print('answered', port)\n"
+            "    except OSError as error: print(type(error).__name__)\n"
+        )
+        done = standing.run(labs.sys.executable, "-c", script)
+        assert done.stdout.split()
+        assert set(done.stdout.split()) <= {"ConnectionRefusedError", "PermissionError", "OSError"}, done.stdout + done.stderr
+
+
+def test_verify_names_what_is_open_where_nothing_is_locked(job: JobInCi) -> None:
+    labs.sh("ip", "netns", "exec", job.lab.client.name, *MAIN, "transparent", "down")
+    done = job.run(*MAIN, "ci", "verify", "--json")
+    still_open = {way["way"] for way in json.loads(done.stdout)["ways"] if way["outcome"] == "OPEN"}
+    assert done.returncode == 24
+    assert {"direct, IPv4", "direct, IPv6", "bare address, no SNI", "other ports", "plain HTTP"} <= still_open
+
+
+def test_a_call_is_metered_and_the_summary_tells_of_it(job: JobInCi) -> None:
+    job.run(*MAIN, "ci", "step", "unit tests")
+    answer = job.run(*CURL)
+    assert '"chat.completion"' in answer.stdout, answer.stderr
+    done = job.lab.client.run(*MAIN, "ci", "finish", "--fail-on", "all", "--json", environment=job.environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads(done.stdout.splitlines()[-1])
+    assert document["total"]["calls"] == 1
+    assert document["total"]["cost_nanousd"] > 0
+    assert [(step["step"], step["calls"]) for step in document["by_step"]] == [("(before the first step)", 0), ("unit tests", 1)]
+    assert document["job"]["pull_request"] == "5"
+    assert "unit tests" in job.summary.read_text()
+    (entry,) = LedgerView(job.root / "ledger.db").entries("settle")
+    assert (entry["subject"], entry["project"], entry["assurance"]) == ("github:acme/app", "acme/app", "claimed")
+
+
+def test_a_killed_sidecar_leaves_no_way_out(job: JobInCi) -> None:
+    os.kill(job.pid, signal.SIGKILL)
+    for flags in (
+        ("-4",),
+        ("-6",),
+        ("-k", "--connect-to", f"::{AI_V4}:443"),
+        ("--noproxy", "*"),
+        ("--http1.1", "--connect-to", f"::[{AI_V6}]:443"),
+    ):
+        done = job.run(*CURL, *flags)
+        assert done.returncode == 7, (flags, done.stderr)
+
+
+def test_a_job_that_may_not_touch_the_sidecar_still_gets_its_summary_once_root_has_settled(job: JobInCi) -> None:
+    assert '"chat.completion"' in job.run(*CURL).stdout
+    refused = job.run(*MAIN, "ci", "finish", "--json", "--output", "/tmp")
+    assert refused.returncode == 3
+    assert "belongs to another user" in refused.stderr
+    for _ in range(2):
+        settled = job.lab.client.run(*MAIN, "ci", "settle", environment=job.environment)
+        assert settled.returncode == 0, settled.stderr
+    done = job.run(*MAIN, "ci", "finish", "--json", "--output", f"/tmp/tollkeeper-out-{os.getpid()}")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["total"]["calls"] == 1
+    shutil.rmtree(f"/tmp/tollkeeper-out-{os.getpid()}")
+
+
+def test_a_locked_job_is_not_started_where_the_job_could_swap_its_folder(lab: Lab) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chown(folder, JOB_UID, JOB_UID)
+        done = lab.client.run(
+            *MAIN, "ci", "start", "--lock", "--job-user", str(JOB_UID), "--proxy-user", str(PROXY_UID), opened=True,
+            environment={**labs.base_environment(), **GITHUB, "TOLLKEEPER_HOME": f"{folder}/home"},
+        )  # fmt: skip
+    assert done.returncode == 3
+    assert "others than root could replace it" in done.stderr
+
+
+def test_a_new_start_after_a_kill_says_what_happened_and_loses_no_row(job: JobInCi) -> None:
+    assert '"chat.completion"' in job.run(*CURL).stdout
+    ledger = LedgerView(job.root / "ledger.db")
+    ledger.wait(lambda view: len(view.ended()) == 1, "the call is settled")
+    os.kill(job.pid, signal.SIGKILL)
+    done = job.lab.client.run(*MAIN, "ci", "finish", "--fail-on", "none", "--json", environment=job.environment)
+    assert "gone before the job's end" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["total"]["calls"] == 1
+
+
+def test_a_used_up_budget_fails_the_job_with_its_own_exit_code(job: JobInCi) -> None:
+    dear = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "six words make some eight tokens " * 3000}]})
+    refused = job.run(*CURL[:-1], dear)
+    assert "budget" in refused.stdout, refused.stdout + refused.stderr
+    done = job.lab.client.run(*MAIN, "ci", "finish", "--fail-on", "over,refused", environment=job.environment)
+    assert done.returncode == 20, done.stdout + done.stderr
+    assert "::error title=Tollkeeper (over)::" in done.stdout
