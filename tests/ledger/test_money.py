@@ -149,7 +149,9 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def admit(self, subject: str, hold: int, kinds: int, enforce: bool, forms: int, requests: int) -> Any:
         self.clock.now += 1
-        truly = self.limits(subject, kinds, self.now)  # the road's clock stands still when the machine's goes back (core/clock.py)
+        truly = self.limits(
+            subject, kinds, self.now
+        )  # the road's clock stands still when the machine's goes back (core/clock.py)
         call = make_call(self.clock.now, subject=subject, session=subject)
         before = [self.true_use(limit) for limit in truly]
         room = [limit.amount_nanousd + self.granted(limit) for limit in truly]

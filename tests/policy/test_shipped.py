@@ -173,7 +173,9 @@ def test_every_document_on_the_page_parses(number: int) -> None:
 def test_the_page_names_every_key() -> None:
     assert [
         key
-        for key in dict.fromkeys((*DOCUMENT_KEYS, *BUDGET_KEYS, *MODEL_KEYS, *ROUTE_KEYS, *ON_EXCEED_KEYS, *CLAMP_KEYS, *TARGET_KEYS))
+        for key in dict.fromkeys(
+            (*DOCUMENT_KEYS, *BUDGET_KEYS, *MODEL_KEYS, *ROUTE_KEYS, *ON_EXCEED_KEYS, *CLAMP_KEYS, *TARGET_KEYS)
+        )
         if not re.search(rf"`[^`]*\b{key}\b[^`]*`", PAGE)
     ] == []
 

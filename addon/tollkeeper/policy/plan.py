@@ -161,9 +161,7 @@ def identity_objection(policy: Policy, call: Call) -> Decision | None:
         )
     else:
         return None
-    return Decision(
-        verdict=Verdict.REFUSE, would=Verdict.REFUSE, rule=rule, reason=reason, model=call.model, remedy=remedy
-    )
+    return Decision(verdict=Verdict.REFUSE, would=Verdict.REFUSE, rule=rule, reason=reason, model=call.model, remedy=remedy)
 
 
 def _objections(policy: Policy, call: Call, match: Match, matcher: Matcher) -> list[Decision]:

@@ -99,7 +99,7 @@ def _spelling(name: bytes) -> str:
 def attribute(base: Attribution, claims: Mapping[str, str], body: Json = None) -> Attribution:
     """``base`` with what headers (``claims_in``) and parsed request body say. Never raises, whatever their shape.
 
-    A header beats the body. ``project``, ``session``, ``branch``, ``run`` and the tags of ``base`` are this sidecar's own and stay as they are.
+    A header beats the body. The ``project``, ``session``, ``branch``, ``run`` and tags of ``base`` are this sidecar's own, and stay.
     """
     found: Claims = {}
     tags: dict[str, str] = {}
