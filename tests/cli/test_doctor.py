@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ledger.samples import FakeClock, ask_for, make_call, settled
-from tollkeeper.cli.checks import block_checks, client_checks, gap_checks, guarded_all, identity_check
+from tollkeeper.cli.checks import block_checks, client_checks, gap_checks, guarded_all, identity_checks
 from tollkeeper.core.clock import system_clock
 from tollkeeper.core.errors import GateError
 from tollkeeper.core.paths import Home, home
@@ -104,9 +104,9 @@ def test_the_week_before_is_searched_for_gaps(own: Home) -> None:
 
 
 def test_an_identity_document_is_read_and_named(own: Home) -> None:
-    assert "booked to" in identity_check(own).detail
+    assert "booked to" in identity_checks(own, {}, keys=False)[0].detail
     (own.root / "identity.toml").write_text("nonsense = [")
-    assert guarded_all("identity", lambda: [identity_check(own)])[0].state is not State.OK
+    assert guarded_all("identity", lambda: identity_checks(own, {}, keys=False))[0].state is not State.OK
 
 
 def test_a_check_that_fails_is_a_finding_and_no_crash() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.harness import RunningProxy
+from e2e.identities import Through
 
 CLIENTS = Path(__file__).resolve().parent / "clients"
 SCRIPTS = ("openai_calls", "anthropic_calls", "genai_calls")
@@ -14,7 +15,9 @@ TEXT = " the cost of a call is known when"
 """What the fake provider answers, as every SDK must put it together."""
 
 
-def run_client(script: str, proxy: RunningProxy, *, how: tuple[str, ...] = ("sync", "async")) -> dict[str, dict[str, Any]]:
+def run_client(
+    script: str, proxy: RunningProxy | Through, *, how: tuple[str, ...] = ("sync", "async")
+) -> dict[str, dict[str, Any]]:
     """The results of a client script, by case."""
     command = [sys.executable, str(CLIENTS / f"{script}.py"), *how]
     done = subprocess.run(

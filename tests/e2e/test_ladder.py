@@ -28,7 +28,9 @@ def asking(name: str, **body: Any) -> Shape:
     return replace(SHAPES[name], body=SHAPES[name].body | body)
 
 
-def call(proxy: RunningProxy, provider: FakeProvider, shape: Shape, headers: dict[str, str] | None = None, **script: Any) -> Answer:
+def call(
+    proxy: RunningProxy, provider: FakeProvider, shape: Shape, headers: dict[str, str] | None = None, **script: Any
+) -> Answer:
     return Caller(provider, proxy.bundle, proxy.port).call(shape, headers, **script)
 
 
@@ -209,7 +211,11 @@ def test_a_stream_that_passes_what_was_held_ends_well_formed_and_is_settled(
 ) -> None:
     policy = HEAD + 'mid_stream_stop = true\nhold = "worst"\n[budget.day]\namount = "10 USD"\nwindow = "day"\n'
     proxy = start(policy=policy)
-    cap = {"messages-stream": {"max_tokens": 50}, "chat-stream": {"max_tokens": 50}, "responses-stream": {"max_output_tokens": 50}}
+    cap = {
+        "messages-stream": {"max_tokens": 50},
+        "chat-stream": {"max_tokens": 50},
+        "responses-stream": {"max_output_tokens": 50},
+    }
     body = cap.get(name, {"generationConfig": {"maxOutputTokens": 50}})
     answer = call(proxy, provider, asking(name, **body), chunks=2_000, delay_ms=1)
     assert answer.status == 200

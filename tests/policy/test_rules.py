@@ -63,6 +63,10 @@ EACH = 'share = "each"\nper = "principal"\n'
         ('session = "s1"', True),
         ('run = "77"', True),
         ('agent_class = "subagent"', True),
+        ('process = "claude"\nos_user = "ada"', True),
+        ('process = "codex"', False),
+        ('container = "0f0f"', True),
+        ("when = 'os_user == \"ada\" && process == \"claude\"'\nshare = \"pool\"", True),
         ('label = { team = "bill*" }\nshare = "pool"', True),
         ('label = { team = "search" }\nshare = "pool"', False),
         ('label = { nope = "x" }\nshare = "pool"', False),
@@ -76,6 +80,7 @@ EACH = 'share = "each"\nper = "principal"\n'
 def test_a_budget_covers_what_its_whole_scope_says(scope: str, covered: bool) -> None:
     asked = caller(
         groups=("ml", "staff"), branch="release/9", client="claude-code", session="s1", run="77", agent_class="subagent",
+        os_user="ada", process="claude", container="0f0f",
         tags=(("header:x-cost-center", "42"), ("team", "billing")),
     )  # fmt: skip
     assert bool(limits(budget("b", "1 USD", scope), asked)) is covered

@@ -142,10 +142,11 @@ class Desk:
         self._passwords.pop(connection, None)
         self._known.pop(connection, None)
 
-    async def password(self, connection: str, values: Sequence[str]) -> Proof | Refused | None:
+    async def password(self, connection: str, values: Sequence[str], *, inside: bool = False) -> Proof | Refused | None:
         """Who the ``Proxy-Authorization`` values of a connection prove; kept for it. None when there are none.
 
-        A client that repeats the header inside its tunnel is asked again, and must say the same.
+        ``inside``: a client repeats the header inside its tunnel. It is asked again and must say the same; what is wrong with it is
+        that request's alone (``identify`` takes it as ``password``), since others share the connection.
         """
         if not values:
             return self._password_now(connection)
@@ -154,7 +155,8 @@ class Desk:
         if isinstance(before, Proof) and isinstance(found, Proof) and before.principal != found.principal:
             reason = "a connection cannot change its proxy password to another identity's"
             found = Refused(why=Why.DISAGREE, reason=reason, remedy="open a new connection")
-        self._passwords[connection] = found
+        if not (inside and isinstance(found, Refused)):
+            self._passwords[connection] = found
         self._known.pop(connection, None)
         return found
 
@@ -185,7 +187,9 @@ class Desk:
             self._known[connection] = (until, offers, found)
         return found
 
-    async def identify(self, connection: str, headers: Iterable[tuple[str, str]]) -> Resolution:
+    async def identify(
+        self, connection: str, headers: Iterable[tuple[str, str]], password: Proof | Refused | None = None
+    ) -> Resolution:
         """Who makes a request: everything its connection and its headers offer, in order of trust. Never raises on what it is given.
 
         ``headers`` are as received, duplicates included, before anything is stripped.
@@ -202,7 +206,8 @@ class Desk:
             service = offered.service
         elif offered.service is not None:
             service = await self.services.prove(offered.service)
-        return self._resolved(connection, received, offered, token, service, await self.peers.get(connection))
+        peer = await self.peers.get(connection)
+        return self._resolved(connection, received, offered, token, service, peer, password)
 
     def _resolved(
         self,
@@ -212,11 +217,12 @@ class Desk:
         token: Proof | Refused | None,
         service: Proof | Refused | None,
         peer: Peer | None,
+        password: Proof | Refused | None = None,
     ) -> Resolution:
         default = self._default()
         needs_key = self._salt and peer is None and not self.owned
         checked = Checked(
-            password=self._password_now(connection),
+            password=password if isinstance(password, Refused) else self._password_now(connection),
             token=token,
             service=service,
             peer=None if self.owned else _peer_principal(peer, default),

@@ -2,38 +2,35 @@
 
 from collections.abc import Iterable
 
-SECRET_HEADERS = frozenset(
-    {
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"cf-access-jwt-assertion",
-        b"cf-access-token",
-        b"cf-access-client-id",
-        b"cf-access-client-secret",
-        b"cf-access-authenticated-user-email",
-        b"forwarded",
-        b"via",
-    }
-)
-"""Identity and proxy headers, removed on every path (the list of Cloudflare Access credentials: its service-token docs)."""
+from tollkeeper.identity.channels import STRIPPED_COOKIES, STRIPPED_HEADERS
+from tollkeeper.identity.config import OWN_HEADER
+from tollkeeper.identity.scan import BRACE, COOKIE, GOES, Scan, holds_service_token
 
-OWN_PREFIXES = (b"x-tollkeeper-", b"x-forwarded-")
+SECRET_HEADERS = frozenset(name.encode() for name in STRIPPED_HEADERS)
+"""Identity and proxy headers, removed on every path, with all that begin like our own."""
 
-ACCESS_COOKIES = (b"cf_authorization=", b"cf_appsession=", b"cf_binding=")
+ACCESS_COOKIES = tuple(f"{name}=".encode() for name in STRIPPED_COOKIES)
+PLAIN_SCAN = Scan(OWN_HEADER)
 
 MAX_HEADER_BYTES = 65_536
 
 type Fields = tuple[tuple[bytes, bytes], ...]
 
 
-def strip(fields: Fields) -> Fields:
-    """The header fields a provider may see: identity, proxy and our own headers are gone, Access cookies cut out."""
+def strip(fields: Fields, scan: Scan = PLAIN_SCAN) -> Fields:
+    """The header fields a provider may see: identity, proxy and our own headers are gone, Access cookies cut out.
+
+    ``scan`` knows the one header that ``identity.toml`` may name besides.
+    """
     kept = []
+    spellings = scan.spellings
     for name, value in fields:
-        lowered = name.lower()
-        if lowered in SECRET_HEADERS or lowered.startswith(OWN_PREFIXES):
+        kind = spellings.get(name)
+        if kind is None:
+            kind = scan.kind(name)
+        if kind & GOES or (BRACE in value and holds_service_token(value)):
             continue
-        if lowered == b"cookie" and any(cookie in value.lower() for cookie in ACCESS_COOKIES):
+        if kind & COOKIE and any(cookie in value.lower() for cookie in ACCESS_COOKIES):
             remaining = _without_access_cookies(value)
             if remaining:
                 kept.append((name, remaining))

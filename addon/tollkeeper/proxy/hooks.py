@@ -4,32 +4,45 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from mitmproxy import ctx, http
+from mitmproxy.proxy.mode_specs import TransparentMode
 
 from tollkeeper.core.call import Endpoint, Metering
+from tollkeeper.core.decision import Verdict
 from tollkeeper.core.entry import Outcome
 from tollkeeper.core.errors import LedgerError, WireError
-from tollkeeper.policy.message import response_headers
+from tollkeeper.identity.channels import Resolution
+from tollkeeper.identity.scan import Scan
+from tollkeeper.identity.scan import decoded as as_texts
+from tollkeeper.policy.message import MAX_HEADER_CHARS, response_headers
+from tollkeeper.policy.model import Websockets
+from tollkeeper.wire.dialects import SESSIONS
 from tollkeeper.wire.framing.decoders import decoder_for
 from tollkeeper.wire.refuse import Reply, refusal
-from tollkeeper.wire.routes import endpoint_for
+from tollkeeper.wire.request import is_too_large
+from tollkeeper.wire.routes import endpoint_for, model_in_query, named_by_header
 
-from .door import Door
+from . import tries
+from .addressing import address
+from .budget_page import budget_page, is_budget_page
+from .door import Door, Shown
+from .h2 import RESET_BY_CLIENT
 from .headers import ascii_target, client_of, fault, is_bound, strip
 from .intercept import misdirected
 from .passage import Passage
 from .road import Road, decoded
 from .safety import guarded, guarded_async, note_fault
+from .socket_layer import OUTBOX
+from .sockets import CUT_OFF, Socket, open_socket
 from .stages import Stages
 
-PASSAGE, ENDPOINT = "tollkeeper_passage", "tollkeeper_endpoint"
+PASSAGE, ENDPOINT, SOCKET = "tollkeeper_passage", "tollkeeper_endpoint", "tollkeeper_socket"
+UPGRADE, OURS, WHO = "tollkeeper_upgrade", "tollkeeper_ours", "tollkeeper_who"
 RENEW_SECONDS = 240.0
 """A third of the 15 minutes after which the ledger lets an unsettled hold go, and some."""
-STREAMED_UPLOAD = frozenset({Metering.FREE, Metering.UNMETERED})
 
 
 class Hooks:
@@ -41,6 +54,7 @@ class Hooks:
         self.stages = stages
         self.door = door
         self.road = Road(stages)
+        self.scan = Scan(stages.desk.config.header)
         self.drain_seconds = drain_seconds
         self.status = status
         self.inflight: dict[str, http.HTTPFlow] = {}
@@ -52,11 +66,15 @@ class Hooks:
         note_fault(self.stages.counters, hook, error)
         if not isinstance(flow, http.HTTPFlow):
             return
+        if hook == "requestheaders":  # whatever broke, it may have been before this
+            flow.request.headers.fields = strip(flow.request.headers.fields, self.scan)
         endpoint: Endpoint | None = flow.metadata.get(ENDPOINT)
         if self.stages.policy.on_fault != "closed":
             if hook == "request" and endpoint is not None and PASSAGE not in flow.metadata:
                 # It leaves unread, so it must at least stand in every report.
-                flow.metadata[PASSAGE] = self.road.unread(endpoint, self.stages.principal, self.stages.attribution)
+                who: Resolution | None = flow.metadata.get(WHO)
+                principal = self.stages.principal if who is None else who.principal
+                flow.metadata[PASSAGE] = self.road.unread(endpoint, principal, self.stages.attribution)
                 self.inflight[flow.id] = flow
         elif hook in {"requestheaders", "request"}:
             message = "Tollkeeper failed while checking this call and its policy is closed; see `tollkeeper status`."
@@ -71,22 +89,41 @@ class Hooks:
     async def _renew_holds(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            for flow in list(self.inflight.values()):
-                passage: Passage | None = flow.metadata.get(PASSAGE)
-                if passage is not None and passage.held and not passage.settled:
+            for passage in [passage for flow in self.inflight.values() for passage in _passages(flow)]:
+                if passage.held and not passage.settled:
                     with contextlib.suppress(LedgerError):  # the next settle will say so
                         await self.stages.ledger.renew(passage.call.id)
 
     @guarded
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
+    def requestheaders(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
+        """Find out who is calling: nearly always known at once, else waited for, before anything else is done."""
+        checking = self.door.authenticate(flow)
+        if checking is None:
+            if flow.response is not None:
+                return None
+            who = self.stages.desk.at_once(flow.client_conn.id, flow.request.headers.fields)
+            if who is not None:
+                self._begin(flow, who)
+                return None
+        return self._identify(flow, checking)
+
+    async def _identify(self, flow: http.HTTPFlow, checking: Shown | None) -> None:
+        shown = await checking if checking is not None else None
+        if flow.response is None:
+            offered = as_texts(flow.request.headers.fields)
+            self._begin(flow, await self.stages.desk.identify(flow.client_conn.id, offered, shown))
+
+    def _begin(self, flow: http.HTTPFlow, who: Resolution) -> None:
         """Strip what no provider may see, refuse what is malformed, find out what is called."""
         request = flow.request
-        if not self.door.authenticate(flow):
-            return
+        request.headers.fields = strip(request.headers.fields, self.scan)
+        flow.metadata[WHO] = who
         if self._is_ours(flow):
+            if is_budget_page(request.path):
+                flow.metadata[OURS] = True  # answered once it is complete: the ledger is read off the event loop
+                return
             flow.response = http.Response.make(200, json.dumps(self.status()), {"content-type": "application/json"})
             return
-        request.headers.fields = strip(request.headers.fields)
         provider = self.stages.hosts.provider_of(request.host)
         if provider is None:
             # Plain HTTP to anyone else: relayed as it comes, never buffered, never read.
@@ -95,33 +132,68 @@ class Hooks:
         if reason := fault(request.headers.fields):
             flow.response = _error(400, reason)
             return
-        if reason := misdirected(flow.client_conn.sni, request.host, request.headers.get_all("host")):
+        named = request.headers.get_all("host")
+        if request.is_http2 and request.authority not in named:
+            named.insert(0, request.authority)
+        if reason := misdirected(flow.client_conn.sni, request.host, named):
             flow.response = _error(421, reason)
             return
         upgrade = "websocket" in (token.strip() for token in request.headers.get("upgrade", "").lower().split(","))
         method = "WEBSOCKET" if upgrade else request.method
         endpoint = endpoint_for(provider, request.host.lower(), method, ascii_target(request.path))
+        endpoint = named_by_header(endpoint, request.headers)
         flow.metadata[ENDPOINT] = endpoint
         # Identity saves decoding and lets a chunk be read as soon as it comes; a server may still compress.
         request.headers["accept-encoding"] = "identity"
-        if upgrade and self.stages.policy.mode == "enforce":
-            # No budget can stop a WebSocket that is not read; 426 makes Codex fall back to HTTP at once.
-            flow.response = _error(426, "WebSockets cannot be metered yet; use HTTP")
+        if upgrade and self.stages.policy.enforces and (reason := self._refuses_upgrade(endpoint)):
+            flow.response = _error(426, reason)  # Codex falls back to HTTP at once
             return
-        request.stream = endpoint.metering in STREAMED_UPLOAD and not upgrade
+        if upgrade:
+            flow.metadata[UPGRADE] = True
+        # A call that a rule may stop must be decided before its body leaves; nobody else's body is waited for without need.
+        is_waited_for = endpoint.metering is Metering.METERED or (
+            endpoint.metering is Metering.UNMETERED and self.stages.policy.enforces
+        )
+        is_unread = not is_waited_for or is_too_large(endpoint, request.headers.get("content-length"))
+        if who.refusal is not None and self.stages.policy.enforces:
+            is_unread = False  # nothing of it leaves
+        request.stream = is_unread and not upgrade
+
+    def _refuses_upgrade(self, endpoint: Endpoint) -> str | None:
+        if self.stages.policy.websockets is Websockets.REFUSE:
+            return "the policy lets no WebSocket through; use HTTP"
+        # No budget can stop a session that is not read.
+        return None if endpoint.dialect in SESSIONS else "this WebSocket cannot be metered; use HTTP"
 
     def _is_ours(self, flow: http.HTTPFlow) -> bool:
         """A plain request to the proxy's own address, which is its status page and nothing else."""
         request, sockname = flow.request, flow.client_conn.sockname
         names = {sockname[0], "localhost", "127.0.0.1", "::1"}
-        return request.scheme == "http" and request.port == sockname[1] and request.host in names
+        is_caught = isinstance(flow.client_conn.proxy_mode, TransparentMode)  # there `sockname` is where the client wanted to go
+        return not is_caught and request.scheme == "http" and request.port == sockname[1] and request.host in names
+
+    async def _tell_budgets(self, flow: http.HTTPFlow) -> None:
+        """Answer the page of the caller's own budgets."""
+        try:
+            who: Resolution = flow.metadata[WHO]
+            attribution = self.door.origins.of(flow.client_conn.id, who)
+            page = await budget_page(self.stages, who.principal, attribution, flow.request.path)
+        except LedgerError as error:
+            flow.response = _error(503, str(error))
+            return
+        flow.response = http.Response.make(200, json.dumps(page, ensure_ascii=False), {"content-type": "application/json"})
 
     @guarded_async
     async def request(self, flow: http.HTTPFlow) -> None:
         """The body is complete: decide, hold, and change what must be changed."""
         endpoint: Endpoint | None = flow.metadata.get(ENDPOINT)
+        if flow.request.trailers is not None:
+            flow.request.trailers.fields = strip(flow.request.trailers.fields, self.scan)
         if flow.response is not None or flow.error is not None or endpoint is None:
+            if OURS in flow.metadata and flow.error is None:
+                await self._tell_budgets(flow)
             return
+        who: Resolution = flow.metadata[WHO]
         raw = b"" if flow.request.stream else (flow.request.raw_content or b"")
         encoding = flow.request.headers.get("content-encoding", "")
         try:
@@ -132,11 +204,20 @@ class Hooks:
         path = ascii_target(flow.request.path)
         try:
             bound = is_bound(endpoint.host, flow.request.headers.fields)
-            attribution = replace(
-                self.door.admitted.get(flow.client_conn.id, self.stages.attribution),
-                client=client_of(flow.request.headers.get("user-agent", "")),
+            client = client_of(flow.request.headers.get("user-agent", ""))
+            attribution = self.door.origins.of(flow.client_conn.id, who, client)
+            handshake = UPGRADE in flow.metadata and endpoint.dialect in SESSIONS
+            passage = await self.road.admit(
+                endpoint,
+                path,
+                body,
+                who.principal,
+                attribution,
+                fields=flow.request.headers.fields,
+                bound=bound,
+                handshake=handshake,
+                fault=who.refusal,
             )
-            passage = await self.road.admit(endpoint, path, body, self.stages.principal, attribution, bound=bound)
         except LedgerError as error:
             flow.response = _response(_refusal_for(endpoint, f"Tollkeeper cannot record this call, so it is refused: {error}"))
             return
@@ -146,14 +227,15 @@ class Hooks:
             flow.response.headers.update(response_headers(passage.decision))
             return
         self.inflight[flow.id] = flow
-        if passage.outgoing is not None:
-            if encoding:
-                del flow.request.headers["content-encoding"]
-            flow.request.raw_content = passage.outgoing
-            if "transfer-encoding" not in flow.request.headers:
-                flow.request.headers["content-length"] = str(len(passage.outgoing))
-        if passage.path and passage.path != path:
-            flow.request.path = passage.path
+        address(flow, passage, encoding, raw)
+        if passage.decision.verdict is not Verdict.ALLOW or passage.decision.fallbacks:
+            tries.prepare(self.road, flow, passage)
+
+    @guarded_async
+    async def second_try(self, flow: http.HTTPFlow) -> None:
+        """An answer has begun, or there will be none: the call may be sent again, elsewhere or as it was."""
+        if (passage := flow.metadata.get(PASSAGE)) is not None:
+            flow.metadata[PASSAGE] = await tries.second_try(self.road, flow, passage)
 
     @guarded
     def responseheaders(self, flow: http.HTTPFlow) -> None:
@@ -166,16 +248,25 @@ class Hooks:
                 response.stream = True
             return
         response.headers.pop("alt-svc", None)  # an HTTP/3 client would leave the proxy
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.fields}
         if response.status_code == 101:
             passage.status = 101
+            bound = is_bound(passage.call.endpoint.host, flow.request.headers.fields)
+            model = model_in_query(ascii_target(flow.request.path))
+            flow.metadata[SOCKET] = open_socket(self.road, passage, model, headers, is_bound=bound)
             return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.fields}
         self.road.listen(passage, response.status_code, headers)
         if passage.strainer is not None:
             self._prepare_straining(response, passage, headers)
-        if passage.decision.rule or passage.decision.would is not passage.decision.verdict:
+        if passage.decision.rule or passage.decision.warnings or passage.decision.would is not passage.decision.verdict:
             response.headers.update(response_headers(passage.decision))
+            if passage.decision.warnings:
+                response.headers.update(tries.warning(passage, headers))
+            if passage.repairs:
+                response.headers["x-tollkeeper-repaired"] = "; ".join(passage.repairs)[:MAX_HEADER_CHARS]
         response.stream = passage.tap(self.stages.clock)
+        if passage.stop is not None:
+            tries.watch(flow, passage, response.stream)
 
     @staticmethod
     def _prepare_straining(response: http.Response, passage: Passage, headers: dict[str, str]) -> None:
@@ -198,6 +289,8 @@ class Hooks:
         if passage is None or flow.websocket is not None:
             return
         self.inflight.pop(flow.id, None)
+        if passage.meter is not None and flow.response is not None and (trailers := flow.response.trailers):
+            passage.meter.trailers({name.lower(): value for name, value in trailers.items()})
         await self.road.settle(passage, Outcome.OK, cut=False)
 
     @guarded_async
@@ -207,25 +300,53 @@ class Hooks:
         if passage is None:
             return
         self.inflight.pop(flow.id, None)
-        outcome = Outcome.CUT if flow.client_conn.connected else Outcome.ABORTED
+        left = not flow.client_conn.connected or (flow.error is not None and flow.error.msg.startswith(RESET_BY_CLIENT))
+        outcome = Outcome.ABORTED if left else Outcome.CUT
+        socket: Socket | None = flow.metadata.get(SOCKET)
+        if socket is not None:
+            await socket.end(outcome)
+            return
         sent = flow.server_conn.timestamp_start is not None and flow.server_conn.error is None
         client_left = outcome is Outcome.ABORTED
         # A provider that closes before answering has not generated; a client that leaves may be billed for what it sent.
         await self.road.settle(passage, outcome, cut=True, sent=sent and (client_left or flow.response is not None))
 
-    @guarded
-    def websocket_message(self, flow: http.HTTPFlow) -> None:
-        """mitmproxy keeps every message for the life of a socket (#6620)."""
-        if flow.websocket is not None:
-            flow.websocket.messages.clear()
+    @guarded_async
+    async def websocket_message(self, flow: http.HTTPFlow) -> None:
+        """A whole message, before it is sent on: a turn that begins with it waits here for the ledger."""
+        if flow.websocket is None:
+            return
+        message = flow.websocket.messages[-1]
+        flow.websocket.messages.clear()  # mitmproxy keeps every message for the life of a socket (#6620)
+        socket: Socket | None = flow.metadata.get(SOCKET)
+        if socket is None:
+            return
+        try:
+            verdict = await socket.frame(message.content, from_client=message.from_client)
+        except Exception:
+            if self.stages.policy.on_fault == "closed":
+                message.drop()
+                flow.metadata[OUTBOX] = CUT_OFF
+            raise
+        if verdict.content is None:
+            message.drop()
+        elif verdict.content is not message.content:
+            message.content = verdict.content
+        if verdict.speaks:
+            flow.metadata[OUTBOX] = verdict
 
     @guarded_async
     async def websocket_end(self, flow: http.HTTPFlow) -> None:
-        """A socket that was not read: recorded as unmetered."""
+        """A socket is closed: what is still open in it is settled; one that was not read is recorded as unmetered."""
         passage: Passage | None = flow.metadata.get(PASSAGE)
         if passage is None:
             return
         self.inflight.pop(flow.id, None)
+        socket: Socket | None = flow.metadata.get(SOCKET)
+        if socket is not None:
+            by_client = flow.websocket is not None and flow.websocket.closed_by_client
+            await socket.end(Outcome.ABORTED if by_client else Outcome.CUT)
+            return
         passage.notes = (*passage.notes, "websocket")
         await self.road.settle(passage, Outcome.OK, cut=False)
 
@@ -236,11 +357,26 @@ class Hooks:
         if self._renewal is not None:
             self._renewal.cancel()
         deadline = time.monotonic() + self.drain_seconds
-        while self.inflight and time.monotonic() < deadline:
+        while any(map(_is_busy, self.inflight.values())) and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
         for flow in list(self.inflight.values()):
             await self.error(flow)
         await self.stages.ledger.close()
+
+
+def _passages(flow: http.HTTPFlow) -> Iterable[Passage]:
+    """The calls under way in a flow: one, or the turns of a session."""
+    socket: Socket | None = flow.metadata.get(SOCKET)
+    if socket is not None:
+        return socket.passages
+    passage: Passage | None = flow.metadata.get(PASSAGE)
+    return () if passage is None else (passage,)
+
+
+def _is_busy(flow: http.HTTPFlow) -> bool:
+    """Whether something would be lost if the flow broke off now; an idle session would not."""
+    socket: Socket | None = flow.metadata.get(SOCKET)
+    return socket is None or socket.is_busy
 
 
 def _refusal_for(endpoint: Endpoint | None, message: str) -> Reply:

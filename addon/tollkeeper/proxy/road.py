@@ -187,7 +187,9 @@ class Road:
             endpoint, ask = out.call.endpoint, out.call.ask
         if decision.warnings and not passage.is_bound and self.stages.policy.steering and self.stages.policy.enforces:
             with contextlib.suppress(WireError):  # a body that is no JSON has no place for it
-                passage.outgoing = steered(endpoint, passage.outgoing or passage.body, steering_text(decision)) or passage.outgoing
+                passage.outgoing = (
+                    steered(endpoint, passage.outgoing or passage.body, steering_text(decision)) or passage.outgoing
+                )
         if not passage.is_bound and asks_for_usage(endpoint, ask):
             passage.outgoing = inject_usage_request(passage.body if passage.outgoing is None else passage.outgoing)
             passage.injected = True

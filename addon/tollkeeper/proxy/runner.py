@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,21 @@ from tollkeeper.core.errors import GateError
 from tollkeeper.gate.access import check_listener
 from tollkeeper.gate.bundle import upstream_bundle, write_bundle
 from tollkeeper.gate.ca import Authority, ensure_ca
+from tollkeeper.gate.files import BUNDLE, ROOT_CERTIFICATE
 from tollkeeper.ledger.process import this_process
 
-from . import handler, repairs, trim
+from . import handler, limits, repairs, trim
+from .alerts import Alerts
+from .chain import parse_upstream
+from .dial import Dialer
 from .dispatch import SidecarMaster
 from .door import Door
+from .entrance import Entrance
 from .hooks import Hooks
 from .listener import check_free, sole
+from .modes import Mode, listeners
 from .options import LOCKED, OptionsGuard, weakened
+from .plain_through import PlainThrough
 from .resolve import VARIABLE, parse_pins
 from .settings import Settings
 from .stages import Stages, open_stages
@@ -44,15 +51,33 @@ FIRST_START = "first start"
 def prepare_trust(settings: Settings, stages: Stages) -> Authority:
     """Make or check the CA, and write the two bundles: what clients trust, and what we trust upstream."""
     folder = settings.home.ca
-    authority = ensure_ca(folder, stages.hosts.permitted_names(), system_clock())
+    lifetime = {"lifetime_days": 1} if settings.ephemeral else {}
+    authority = ensure_ca(folder, stages.hosts.permitted_names(), system_clock(), **lifetime)
     if authority.renewed and authority.renewed != FIRST_START:
         logger.warning("the CA was made anew: %s; restart clients that have loaded the old one", authority.renewed)
     write_bundle(settings.bundle_path, authority.root_certificate)
+    if settings.publish:
+        publish(Path(settings.publish), {BUNDLE: settings.bundle_path, ROOT_CERTIFICATE: folder / ROOT_CERTIFICATE})
     for left in folder.glob("upstream-*.pem"):
         if not _is_running(left.stem.partition("-")[2]):
             left.unlink(missing_ok=True)  # of a process that was killed
     upstream_bundle(settings.upstream_path)
     return authority
+
+
+def publish(folder: Path, files: Mapping[str, Path]) -> None:
+    """Copy what is no secret to where other users may read it. Raises ``GateError``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, source in files.items():
+            temporary = folder / f".{name}.{os.getpid()}"
+            temporary.write_bytes(source.read_bytes())
+            temporary.chmod(0o644)
+            temporary.replace(folder / name)
+    except OSError as error:
+        raise GateError(
+            f"the root certificate cannot be published in {folder} ({error.strerror}): give the proxy that folder"
+        ) from error
 
 
 def _is_running(process: str) -> bool:
@@ -71,7 +96,7 @@ def master_options(settings: Settings, authority: Authority) -> options.Options:
         confdir=str(authority.confdir),
         listen_host=settings.host,
         listen_port=settings.port,
-        mode=["regular"],
+        mode=listeners(Mode(settings.mode), settings.port, settings.transparent_hosts, settings.transparent_port),
         ssl_verify_upstream_trusted_ca=str(settings.upstream_path),
     )
 
@@ -81,10 +106,22 @@ def build(settings: Settings, stages: Stages, authority: Authority) -> tuple[Sid
     repairs.apply()
     handler.install()
     trim.install()
+    limits.cap_bodies()
     master = SidecarMaster(master_options(settings, authority))
-    door = Door(stages, credentials=settings.credentials, pins=parse_pins(os.environ.get(VARIABLE, "")))
+    pins = parse_pins(os.environ.get(VARIABLE, ""))
+    through = parse_upstream(settings.upstream_proxy, settings.no_proxy) if settings.upstream_proxy else None
+    egress, trust = settings.egress, str(settings.upstream_path)
+    master.dialer = Dialer(check=egress.address, proxy=through, pinned=frozenset(pins.values()), trust=trust)
+    door = Door(
+        stages, credentials=settings.credentials, pins=pins, egress=egress, until=settings.until, is_shared=not settings.parent
+    )
     hooks = Hooks(stages, door, drain_seconds=settings.drain_seconds, status=lambda: describe(settings, stages, hooks, master))
-    master.addons.add(core.Core(), proxyserver.Proxyserver(), door, next_layer.NextLayer(), tlsconfig.TlsConfig(), hooks)
+    most = limits.connection_limit(limits.raise_descriptor_limit())
+    master.addons.add(core.Core(), proxyserver.Proxyserver(), limits.Limits(stages.counters, most=most), door)
+    master.addons.add(Entrance(door, Mode(settings.mode)), next_layer.NextLayer(), tlsconfig.TlsConfig(), hooks)
+    master.addons.add(Alerts(stages))
+    if through is not None:
+        master.addons.add(PlainThrough(through, stages.counters))
     master.options.update(**LOCKED)
     if reason := weakened(master.options):
         raise GateError(reason)
@@ -104,10 +141,15 @@ def describe(settings: Settings, stages: Stages, hooks: Hooks, master: SidecarMa
         "port": address[1],
         "started_at": hooks.started_at,
         "mode": stages.policy.mode,
+        "way": settings.mode,
+        "strict": settings.strict,
+        "others": settings.others,
+        "upstream_proxy": str(parse_upstream(settings.upstream_proxy)) if settings.upstream_proxy else "",
         "policy": settings.policy or (str(settings.home.policy) if settings.home.policy.exists() else ""),
         "policy_digest": stages.policy.digest,
         "ledger": settings.ledger or str(settings.home.ledger),
         "principal": stages.principal.subject,
+        "issuers": dict(stages.desk.describe()),
         "inflight": len(hooks.inflight),
         **asdict(stages.counters),
     }
@@ -154,14 +196,23 @@ async def serve(settings: Settings) -> None:
     """Run until SIGTERM, SIGINT or the parent's end. Raises ``TollkeeperError`` when it cannot start."""
     check_listener(settings.host, authenticated=bool(settings.credentials))
     check_free(settings.host, settings.port)
+    for address in settings.transparent_hosts if settings.mode == Mode.TRANSPARENT else ():
+        check_free(address, settings.transparent_port)
     stages = open_stages(
         settings.home,
         policy_path=Path(settings.policy) if settings.policy else None,
         ledger_path=Path(settings.ledger) if settings.ledger else None,
-        attribution=Attribution(project=settings.project, session=settings.session),
+        attribution=Attribution(
+            project=settings.project,
+            session=settings.session,
+            branch=settings.branch,
+            run=settings.run,
+            tags=tuple(sorted(settings.labels.items())),
+        ),
     )
     try:
         authority = prepare_trust(settings, stages)
+        stages.open_desk(settings.home, settings.upstream_path, settings.owner)
         master, hooks = build(settings, stages, authority)
     except BaseException:
         await stages.ledger.close()

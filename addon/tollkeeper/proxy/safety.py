@@ -1,6 +1,7 @@
 """mitmproxy lets a request through when an addon raises. Here an exception becomes the outcome the policy names."""
 
 import functools
+import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
@@ -23,16 +24,30 @@ def note_fault(counters: Counters, hook: str, error: BaseException) -> None:
 
 
 def guarded[Hook: Callable[..., Any]](hook: Hook) -> Hook:
-    """Wrap a synchronous hook of an addon: any exception goes to ``self.on_fault(hook name, error, first argument)``."""
+    """Wrap a synchronous hook of an addon: any exception goes to ``self.on_fault(hook name, error, first argument)``.
+
+    A hook may return a coroutine, where it has to wait: that is watched alike.
+    """
 
     @functools.wraps(hook)
     def wrapper(self: Any, *arguments: Any) -> Any:
         try:
-            return hook(self, *arguments)
+            result = hook(self, *arguments)
         except Exception as error:
             self.on_fault(hook.__name__, error, arguments[0] if arguments else None)
+            return None
+        if result is not None and inspect.iscoroutine(result):
+            return _watched(self, hook.__name__, result, *arguments)
+        return result
 
     return cast("Hook", wrapper)
+
+
+async def _watched(addon: Any, name: str, waiting: Coroutine[Any, Any, Any], *arguments: Any) -> None:
+    try:
+        await waiting
+    except Exception as error:
+        addon.on_fault(name, error, arguments[0] if arguments else None)
 
 
 def guarded_async[Hook: Callable[..., Coroutine[Any, Any, None]]](hook: Hook) -> Hook:

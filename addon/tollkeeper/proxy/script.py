@@ -33,6 +33,7 @@ class Script:
         self.settings = Settings()
         self.stages = open_stages(self.settings.home)
         self.authority = prepare_trust(self.settings, self.stages)
+        self.stages.open_desk(self.settings.home, self.settings.upstream_path)
         door = Door(self.stages, credentials={}, pins=parse_pins(os.environ.get(VARIABLE, "")))
         hooks = Hooks(self.stages, door, drain_seconds=self.settings.drain_seconds, status=self._status)
         self.addons: list[Any] = [door, hooks, OptionsGuard()]

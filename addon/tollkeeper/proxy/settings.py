@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from tollkeeper.core.paths import Home, home
+from tollkeeper.core.principal import Assurance, Principal
 from tollkeeper.gate.files import BUNDLE
+
+from .egress import Egress, Others
 
 DEFAULT_PORT = 8877
 
@@ -24,8 +27,36 @@ class Settings:
     bundle: str = ""
     project: str = ""
     session: str = ""
+    branch: str = ""
+    run: str = ""
+    """The CI run."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """On every call, and not to be changed by its client: ``workflow``, ``pull_request``, …"""
+    principal: dict[str, str] = field(default_factory=dict)
+    """Whose calls these are, if known before the start (``subject``, ``issuer``, ``channel``, ``assurance``); empty: the local user's."""
+    groups: tuple[str, ...] = ()
+    """Of that principal."""
+    until: int = 0
+    """When its proof ends (UTC seconds), and with it ``credentials``; 0: they live as long as the process."""
     credentials: dict[str, str] = field(default_factory=dict, repr=False)
     """Proxy user to password; empty means that none is asked for."""
+    publish: str = ""
+    """Folder for what clients must trust, readable by all; empty for none."""
+    mode: str = "regular"
+    """``modes.Mode``."""
+    transparent_hosts: tuple[str, ...] = ()
+    transparent_port: int = 8878
+    upstream_proxy: str = field(default="", repr=False)
+    """URL of the proxy to chain behind, with its password; empty for none."""
+    no_proxy: str = ""
+    """Hosts that go past it, as in ``NO_PROXY``."""
+    strict: bool = False
+    """The rules of a sidecar whose clients may try to go round it (``egress.Egress``)."""
+    others: str = "tunnel"
+    allow: tuple[str, ...] = ()
+    internal: tuple[str, ...] = ()
+    ephemeral: bool = False
+    """A certificate authority of one day, for a CI job."""
     drain_seconds: float = 20.0
     parent: int = 0
     """Stop when this process ends, so that a killed ``run`` leaves no proxy behind. 0: live on."""
@@ -50,6 +81,25 @@ class Settings:
         """What this process trusts upstream: its own file, since two shells may trust different companies."""
         return self.home.ca / f"upstream-{os.getpid()}.pem"
 
+    @property
+    def owner(self) -> Principal | None:
+        """``principal`` as a value; None when it is not given."""
+        if not self.principal:
+            return None
+        told = self.principal
+        return Principal(
+            subject=told["subject"],
+            issuer=told["issuer"],
+            channel=told["channel"],
+            assurance=Assurance(told["assurance"]),
+            groups=frozenset(self.groups),
+        )
+
+    @property
+    def egress(self) -> Egress:
+        """The rules for what is no AI traffic."""
+        return Egress(strict=self.strict, others=Others(self.others), allow=self.allow, internal=self.internal)
+
     def to_json(self) -> str:
         """For ``from_json`` in the child process."""
         return json.dumps(asdict(self))
@@ -58,4 +108,5 @@ class Settings:
     def from_json(cls, text: str) -> Self:
         """The settings another process sent."""
         values: dict[str, Any] = json.loads(text)
-        return cls(**values)
+        kept: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return cls(**kept)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from tollkeeper.core.call import Attribution, Call, Endpoint, Metering
 from tollkeeper.core.decision import ALLOWED, Decision, Verdict
@@ -11,6 +12,7 @@ from tollkeeper.core.ids import new_id
 from tollkeeper.core.principal import Principal
 from tollkeeper.core.usage import Reading, UsageSource
 from tollkeeper.gate.hosts import KnownHost, bare_name
+from tollkeeper.identity.answers import Refused, Why
 from tollkeeper.policy.plan import plan
 
 from .stages import Stages
@@ -28,7 +30,9 @@ class Unopened:
         self._stages = stages
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def admit(self, known: KnownHost, host: str, principal: Principal, attribution: Attribution) -> str | None:
+    def admit(
+        self, known: KnownHost, host: str, principal: Principal, attribution: Attribution, fault: Refused | None = None
+    ) -> str | None:
         """Record the connection, and say why it must not be made; None when it may. Call it from the event loop."""
         stages = self._stages
         at = stages.clock()
@@ -41,6 +45,8 @@ class Unopened:
             reason=known.reason or ONLY_H2,
         )
         call = Call(id=new_id(at), started_at=at, endpoint=endpoint, principal=principal, attribution=attribution)
+        if fault is not None and fault.why is not Why.MISSING:
+            call = replace(call, identity_fault=fault.reason, identity_remedy=fault.remedy)
         planned = plan(stages.policy, call, lambda model: stages.book.hold(call, model), at, rewritable=False)
         decision = planned if isinstance(planned, Decision) else planned.objection or ALLOWED
         refused = stages.policy.enforces and decision.verdict is Verdict.REFUSE
