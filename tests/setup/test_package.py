@@ -86,4 +86,4 @@ print(tollkeeper.__file__, data("pricing"))
 
 def test_the_command_is_installed(installed: Path) -> None:
     entry_points = next(installed.glob("*.dist-info")) / "entry_points.txt"
-    assert "tollkeeper = tollkeeper.cli.main:main" in entry_points.read_text()
+    assert "tollkeeper = tollkeeper.cli.entry:main" in entry_points.read_text()
