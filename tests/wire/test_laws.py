@@ -191,3 +191,26 @@ def test_a_stream_may_be_cut_at_every_byte(dialect: str) -> None:
         check(reading)
         assert reading.source in {UsageSource.PARTIAL, UsageSource.REPORTED}
         assert not reading.complete or reading.source is UsageSource.REPORTED
+
+
+GENERIC = {
+    "id": "r1", "model": "m", "done": True, "type": "response.completed",
+    "usage": {"prompt_tokens": 7, "completion_tokens": 3, "input_tokens": 7, "output_tokens": 3, "total_tokens": 10},
+    "usageMetadata": USAGE, "choices": [{"finish_reason": "stop", "delta": {"content": "hi"}}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("frame", ["sse", "lines"])
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+def test_every_dialect_may_be_cut_and_every_encoding_split_at_every_byte(dialect: str, frame: str) -> None:
+    answer = framed([GENERIC], frame)
+    where = endpoint(dialect, "chat", frozenset(), "gemini-2.5-flash")
+    asked = b'{"model":"m","stream":true}'
+    for at in range(len(answer)):
+        check(read(where, asked, [answer[:at]], {"content-type": TYPES[frame]}, cut=True))
+    for encoding, encode in ENCODERS.items():
+        packed = encode(answer)
+        headers = {"content-type": TYPES[frame], **({"content-encoding": encoding} if encoding else {})}
+        whole = read(where, asked, [packed], headers)
+        for at in range(1, len(packed)):
+            assert read(where, asked, [packed[:at], packed[at:]], headers) == whole
