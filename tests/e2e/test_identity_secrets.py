@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 from e2e.h2_peers import H2Client, running_h2_provider
 from e2e.harness import RunningProxy, running_proxy
 from e2e.identities import SERVICE_ID, SERVICE_SECRET, KeyServer, handle_for, running_keys, token
 from e2e.raw import SHAPES, Caller
+from e2e.ws import connected
 from tollkeeper.cli.demo_provider import FakeProvider
 
 pytestmark = pytest.mark.e2e
@@ -151,23 +151,14 @@ def test_a_websocket_shows_the_provider_no_credential(
     policy: str, begin: Callable[..., RunningProxy], provider: FakeProvider, tmp_path: Path
 ) -> None:
     proxy = begin(policy)
-    context = ssl.create_default_context(cafile=str(proxy.bundle))
     good = token("ada", private=f"{CANARY}-claim")
     refusals: list[tuple[int, bytes]] = []
     for headers in channels(good):
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(
-                    connect(
-                        "wss://api.openai.com/v1/responses",
-                        additional_headers=headers,
-                        proxy=proxy.url,
-                        ssl=context,
-                        open_timeout=20,
-                    )
-                )
-            except InvalidStatus as error:
-                refusals.append((error.response.status_code, error.response.body or b""))
+        try:
+            with connected(proxy, "wss://api.openai.com/v1/responses", headers):
+                pass
+        except InvalidStatus as error:
+            refusals.append((error.response.status_code, error.response.body or b""))
     assert [status for status, _ in refusals] == ([] if policy is OBSERVE else [400] * 9)
     seen = [str(request.headers).encode() for request in provider.bills.seen()]
     assert seen

@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import json
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,12 +11,11 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.extensions.permessage_deflate import PerMessageDeflate
-from websockets.sync.client import connect
-from websockets.sync.connection import Connection
 
 from e2e.harness import RunningProxy
 from e2e.prices import cost_nanousd, tokens_billed, tokens_of
 from e2e.sdk import TEXT, run_client
+from e2e.ws import Connection, connected
 from tollkeeper.cli.demo_provider import FakeProvider
 
 pytestmark = pytest.mark.e2e
@@ -38,14 +36,7 @@ def socket(
 ) -> Iterator[Connection]:
     """A WebSocket through the proxy, steered by ``script``."""
     headers = {f"x-fake-{name.replace('_', '-')}": str(value) for name, value in script.items()}
-    context = ssl.create_default_context(cafile=str(proxy.bundle))
-    options: dict[str, Any] = {
-        "proxy": proxy.url,
-        "ssl": context,
-        "compression": "deflate" if deflate else None,
-        "max_size": None,
-    }
-    with connect(f"wss://{host}{path}", additional_headers=headers, open_timeout=20, close_timeout=5, **options) as connection:
+    with connected(proxy, f"wss://{host}{path}", headers, deflate=deflate) as connection:
         yield connection
 
 
@@ -58,7 +49,7 @@ def ask(connection: Connection, frame: dict[str, Any] | None = None) -> list[dic
 def hear(connection: Connection) -> list[dict[str, Any]]:
     frames: list[dict[str, Any]] = []
     while not frames or frames[-1]["type"] not in {"response.completed", "response.done", "error"}:
-        frames.append(json.loads(connection.recv(timeout=20)))
+        frames.append(json.loads(connection.recv()))
     return frames
 
 
@@ -117,7 +108,7 @@ def test_the_frames_reach_both_sides_as_they_were_sent(observing: RunningProxy, 
     odd = '{ "type" : "response.create", "model":"gpt-5-mini","input":"h\\u00e9llo ✓", "x": 1.50 }'
     for deflate in (True, False):
         with socket(observing, deflate=deflate, input_tokens=1_000, output_tokens=3) as connection:
-            agreed = [type(extension) for extension in connection.protocol.extensions]
+            agreed = [type(extension) for extension in connection.extensions]
             assert agreed == ([PerMessageDeflate] if deflate else [])
             connection.send(odd)
             frames = hear(connection)
@@ -180,7 +171,7 @@ def test_a_spoken_session_is_held_for_in_advance_and_ends_cleanly_when_its_budge
                 with contextlib.suppress(TimeoutError):
                     heard.append(json.loads(connection.recv(timeout=0.5)))
         with pytest.raises(ConnectionClosed) as closed:
-            connection.recv(timeout=20)
+            connection.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1008
     assert "Blocked by tollkeeper" in closed.value.rcvd.reason
@@ -201,7 +192,7 @@ def test_transcriptions_are_billed_besides_at_their_own_model(observing: Running
         connection.send(json.dumps(update))
         connection.send(json.dumps({"type": "input_audio_buffer.append", "audio": "AAAA"}))
         hear(connection)
-        assert "transcription.completed" in json.loads(connection.recv(timeout=20))["type"]
+        assert "transcription.completed" in json.loads(connection.recv())["type"]
     entries = {entry["model_billed"]: entry for entry in new_entries(observing, before, 3)}
     assert entries["gpt-4o-transcribe"]["cost_nanousd"] == 13 * 6_000 + 7 * 10_000
     assert entries["gpt-4o-transcribe"]["response_id"] in {call.id for call in provider.bills.billed()}
@@ -223,7 +214,7 @@ def test_a_client_that_leaves_in_mid_turn_is_charged_for_what_it_heard(observing
     before = len(observing.ledger.ended())
     with socket(observing, chunks=200, delay_ms=20) as connection:
         connection.send(json.dumps(ASK))
-        while json.loads(connection.recv(timeout=20))["type"] != "response.output_text.delta":
+        while json.loads(connection.recv())["type"] != "response.output_text.delta":
             pass
     (entry,) = new_entries(observing, before, 1)
     assert (entry["usage_source"], entry["outcome"]) == ("partial", "aborted")
@@ -260,7 +251,7 @@ def test_a_stop_waits_for_the_turn_under_way_but_not_for_an_idle_socket(
     proxy = start()
     with socket(proxy), socket(proxy, chunks=40, delay_ms=25) as busy:
         busy.send(json.dumps(ASK))
-        json.loads(busy.recv(timeout=20))
+        json.loads(busy.recv())
         stopping = threading.Thread(target=proxy.stop)
         stopping.start()
         assert hear(busy)[-1]["type"] == "response.completed"
@@ -292,10 +283,10 @@ def test_no_key_and_no_text_of_a_session_is_kept(observing: RunningProxy, provid
     before = len(observing.ledger.ended())
     with socket(observing, path, "generativelanguage.googleapis.com", text="whispered words") as connection:
         connection.send(json.dumps({"setup": {"model": "models/gemini-live-2.5-flash"}}))
-        connection.recv(timeout=20)
+        connection.recv()
         question = {"turns": [{"role": "user", "parts": [{"text": "an unspeakable question"}]}], "turnComplete": True}
         connection.send(json.dumps({"clientContent": question}))
-        while b"turnComplete" not in bytes(connection.recv(timeout=20)):  # type: ignore[arg-type]
+        while "turnComplete" not in json.loads(connection.recv()).get("serverContent", {}):
             pass
     new_entries(observing, before, 1)
     kept = (
