@@ -1,10 +1,9 @@
 """The question put to the ledger before a call leaves, and its answer: one transaction, so no burst can overspend."""
 
-from dataclasses import dataclass
-
 from .amounts import Unit
 from .call import Call
 from .decision import Decision, Standing, Target, Verdict, Warned
+from .value import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +43,7 @@ class Limit:
     rule: str = ""
     """The rule that set it; ``budget.NAME`` when empty."""
     whose: str = ""
-    """The principal whose call it is, for grants; empty for everybody's."""
+    """The account (``core.principal.account``) whose call it is, for grants; empty for everybody's."""
     carries_from: int | None = None
     carries_most: int = 0
     warn_at: tuple[int, ...] = ()

@@ -1,12 +1,13 @@
 """One request to a model: where it goes, what it asks, who sent it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
 
 from .principal import ANONYMOUS, Principal
 from .usage import EMPTY
+from .value import dataclass
 
 EMPTY_TERMS: Mapping[str, str] = MappingProxyType({})
 

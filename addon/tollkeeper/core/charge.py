@@ -1,12 +1,12 @@
 """Dollars, line by line."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 from .usage import Usage
+from .value import dataclass
 
 
 class CostSource(StrEnum):

@@ -1,9 +1,9 @@
 """What the policy says of a call, and which rule said so."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from .amounts import Unit
+from .value import dataclass
 
 
 class Verdict(StrEnum):

@@ -1,12 +1,13 @@
 """One row of the ledger, as the stages hand it over and as readers get it back."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from .call import Call
 from .charge import Bill
 from .decision import ALLOWED, Decision
 from .usage import Reading, UsageSource
+from .value import dataclass
 
 
 class Kind(StrEnum):

@@ -2,8 +2,9 @@
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+
+from .value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """What a provider says a call used: disjoint counts that add up to the whole."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+
+from .value import dataclass
 
 MAX_COUNT = 10**9
 """The most tokens one count may claim; more is a broken report (a price library took ``prompt_tokens: 10**30``)."""

@@ -14,9 +14,10 @@ SIZES = (64, 16, 4, 1)
 
 
 @cache
-def _rows(count: int, width: int) -> str:
-    row = f"({', '.join('?' * width)})"
-    return ", ".join([row] * count)
+def _insert(head: str, count: int, width: int, tail: str) -> str:
+    """Always the same object: SQLite's own memory of statements goes by the hash of these 3 kB or more."""
+    row = f"({','.join('?' * width)})"
+    return f"{head} VALUES {','.join([row] * count)}{tail}"
 
 
 def insert_all(connection: sqlite3.Connection, head: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
@@ -24,13 +25,13 @@ def insert_all(connection: sqlite3.Connection, head: str, rows: Sequence[Sequenc
     width = len(rows[0])
     for start, count in _chunks(len(rows)):
         values = list(chain.from_iterable(rows[start : start + count]))
-        connection.execute(f"{head} VALUES {_rows(count, width)}{tail}", values)
+        connection.execute(_insert(head, count, width, tail), values)
 
 
 def delete_all(connection: sqlite3.Connection, head: str, keys: Sequence[str]) -> None:
     """``DELETE``: ``head`` ends where the list of keys comes."""
     for start, count in _chunks(len(keys)):
-        connection.execute(f"{head} IN {_rows(1, count)}", keys[start : start + count])
+        connection.execute(f"{head} IN ({','.join('?' * count)})", keys[start : start + count])
 
 
 @cache

@@ -100,11 +100,11 @@ def choose(admission: Admission, windows: Balances, at: int) -> tuple[Admitted, 
     )
     if not any(limit.warn_at for limit, _ in kept):
         return admitted, kept
-    warned = _warned(replace(candidate, hold_nanousd=taken.hold_nanousd), kept, windows, at)
+    warned = _warned(candidate, taken.hold_nanousd, kept, windows, at)
     return (replace(admitted, warned=warned) if warned else admitted), kept
 
 
-def _warned(candidate: Candidate, pairs: Pairs, windows: Balances, at: int) -> tuple[Warned, ...]:
+def _warned(candidate: Candidate, hold_nanousd: int, pairs: Pairs, windows: Balances, at: int) -> tuple[Warned, ...]:
     """The budgets that this call, once held, takes past a threshold: the highest one each."""
     found: list[Warned] = []
     for limit, window in pairs:
@@ -112,7 +112,7 @@ def _warned(candidate: Candidate, pairs: Pairs, windows: Balances, at: int) -> t
             continue
         posted, held = windows.totals(window, limit.bucket)
         amount = windows.amount_of(limit, at)[0]
-        need = _need(candidate, limit.unit)
+        need = hold_nanousd if limit.unit is Unit.USD else _need(candidate, limit.unit)
         used = (posted + held + need) * 100
         if used < amount * limit.warn_at[0]:
             continue

@@ -5,7 +5,7 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -56,7 +56,7 @@ class Writer:
         self._lock = FileLock(path)
         self._log = Log(path, connection)
         self._turn = threading.Lock()
-        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._queue: SimpleQueue[Sequence[Job] | None] = SimpleQueue()
         self._gate = threading.Lock()
         self._closed = False
         self._waiting = 0
@@ -72,9 +72,9 @@ class Writer:
         with self._gate:
             if self._closed:
                 raise LedgerError(f"ledger {self._path} is closed")
-            for job in jobs:
-                self._waiting += not job.done
-                self._queue.put(job)
+            self._waiting += sum(not job.done for job in jobs)
+            # Once a batch: every ``put`` wakes the thread, which then competes for the interpreter's lock.
+            self._queue.put(jobs)
 
     def do_now(self, jobs: list[Job]) -> None:
         """Do a batch in this thread if the file is free and nothing is ahead of it, else leave it to the writing thread.
@@ -208,16 +208,16 @@ class Writer:
             except Empty:
                 continue
             jobs: list[Job] = []
-            job = first
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) == MAX_BATCH:
+            batch = first
+            while batch is not None:
+                jobs += batch
+                if len(jobs) >= MAX_BATCH:
                     break
                 try:
-                    job = queue.get_nowait()
+                    batch = queue.get_nowait()
                 except Empty:
                     break
-            open_for_more = job is not None
+            open_for_more = batch is not None
             if jobs:
                 self._finish(jobs)
         self._close()

@@ -32,6 +32,7 @@ def decide(admission: Admission, admitted: Admitted, policy: Policy) -> Decision
         model=chosen.model,
         hold_nanousd=admitted.hold_nanousd,
         warnings=admitted.warned,
+        fallbacks=() if admitted.verdict is Verdict.REFUSE else chosen.fallbacks,
     )
     if admitted.verdict is Verdict.REWRITE:
         target = chosen.target
@@ -46,10 +47,8 @@ def decide(admission: Admission, admitted: Admitted, policy: Policy) -> Decision
             rule=chosen.rule,
             reason=chosen.reason,
         )
-    if admitted.verdict is not Verdict.REFUSE:
-        found = replace(found, fallbacks=chosen.fallbacks)
-        if (objection := admission.objection) is not None:
-            return replace(found, would=objection.would, rule=objection.rule, reason=objection.reason, remedy=objection.remedy)
+    if admitted.verdict is not Verdict.REFUSE and (objection := admission.objection) is not None:
+        return replace(found, would=objection.would, rule=objection.rule, reason=objection.reason, remedy=objection.remedy)
     if not admitted.blockers:
         return found
     standing = _named(admission, admitted.blockers)

@@ -1,12 +1,13 @@
 """From charged usages to lines of a bill: which figure counts, and what stands in when none is known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 
 from tollkeeper.core.charge import Bill, CostSource, Priced
 from tollkeeper.core.money import MAX_NANOUSD, to_nanousd
 from tollkeeper.core.usage import Reading, Usage, UsageSource
+from tollkeeper.core.value import dataclass
 
 from .rates import CEILING, FREE, Charged, Price
 from .shipped import Ceilings

@@ -5,7 +5,7 @@ Immutable after ``load`` and safe to use from the event loop and from worker thr
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from tollkeeper.core.call import Call, Endpoint, Metering
 from tollkeeper.core.charge import Bill
 from tollkeeper.core.money import MAX_NANOUSD
 from tollkeeper.core.usage import Reading, Usage, UsageSource
+from tollkeeper.core.value import dataclass
 from tollkeeper.wire.row import BATCH, RETRIEVE, UPLOAD
 from tollkeeper.wire.traits import SUBSCRIPTION
 
@@ -130,8 +131,12 @@ class PriceBook:
         lines = [line(self._item(usage, call, reading, terms), reading, self._ceilings) for usage in reading.calls]
         return assemble(lines, reading)
 
-    def hold(self, call: Call, model: str | None = None) -> Quote:
-        """The most ``call`` may cost, or would if it asked for ``model``: what to set aside before it leaves, rounded up."""
+    def hold(self, call: Call, model: str | None = None, *, cap: int | None = None, alone: bool = False) -> Quote:
+        """The most ``call`` may cost, or would if it asked for ``model``: what to set aside before it leaves, rounded up.
+
+        ``cap`` is the most output tokens that its answer would be given, instead of what it asks for; ``alone`` leaves out the
+        models that it names besides.
+        """
         endpoint, ask = call.endpoint, call.ask
         name = model or call.model
         if endpoint.metering is not Metering.METERED:
@@ -141,8 +146,11 @@ class PriceBook:
         if endpoint.operation in {BATCH, UPLOAD}:
             return self._batch(call, name)
         # Whichever of them answers, only one does (``fallback_models``): the dearest is held.
-        worsts = [self._worst(call, one) for one in (name, *ask.fallback_models[:MAX_FALLBACKS])]
-        return Quote(worst_nanousd=max(worst for worst, _ in worsts), model=name or "", known=all(known for _, known in worsts))
+        worst, known = self._worst(call, name, cap)
+        if ask.fallback_models and not alone:
+            worsts = [self._worst(call, one, cap) for one in ask.fallback_models[:MAX_FALLBACKS]]
+            worst, known = max(worst, *(one for one, _ in worsts)), known and all(known for _, known in worsts)
+        return Quote(worst_nanousd=worst, model=name or "", known=known)
 
     def _batch(self, call: Call, name: str | None) -> Quote:
         """The sum over a batch's requests, at the batch price. Of a file that never passed here nothing is known but that it costs."""
@@ -153,14 +161,14 @@ class PriceBook:
             worst, known = worst + one * part.requests, known and is_known
         return Quote(worst_nanousd=min(worst, MAX_HOLD_NANOUSD) or LEAST_HOLD_NANOUSD, model=name or "", known=known)
 
-    def _worst(self, call: Call, name: str | None) -> tuple[int, bool]:
+    def _worst(self, call: Call, name: str | None, cap: int | None = None) -> tuple[int, bool]:
         endpoint, ask = call.endpoint, call.ask
         provider, served = upstream(endpoint.provider, endpoint.path, name)
         cleaned = clean(served)
         price = self._at(
             provider, pricing_host(endpoint), (cleaned,) if cleaned else (), call.started_at, bounded(ask.terms, ask.service_tier)
         )
-        limits = bound(ask, endpoint.operation, cleaned, self._families)
+        limits = bound(ask, endpoint.operation, cleaned, self._families, cap)
         return worst_nanousd(price, self._ceilings, provider, cleaned, ask, limits), price.kind != CEILING
 
     def price_of(

@@ -4,7 +4,6 @@ The bound on input goes by the bytes of text in the request: tokenising every re
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -13,6 +12,7 @@ from math import ceil
 from tollkeeper.core.call import Ask
 from tollkeeper.core.money import NANO_PER_USD
 from tollkeeper.core.usage import MAX_COUNT
+from tollkeeper.core.value import dataclass
 
 from .rates import CEILING, FREE, Price, Rate
 from .shipped import Ceilings, Families
@@ -31,6 +31,9 @@ MAX_SEARCHES = 20
 NO_TEXT_OUT = frozenset({"embeddings", "rerank", "moderation", "image_generation", "transcription", "speech", "video"})
 """Operations that are not billed by text: what else they are billed by stands in ``Ask.units``."""
 
+_ALL_IN = ("input_tokens", *PARTS["input_tokens"])
+_ALL_OUT = ("output_tokens", *PARTS["output_tokens"])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
@@ -46,18 +49,19 @@ class Bound:
         return self.input_tokens + self.media_tokens
 
 
-def bound(ask: Ask, operation: str, model: str, families: Families) -> Bound:
-    """Bounds for an ask to a (cleaned) model name, in tokens."""
+def bound(ask: Ask, operation: str, model: str, families: Families, cap: int | None = None) -> Bound:
+    """Bounds for an ask to a (cleaned) model name, in tokens; ``cap`` is the cap that its answer would get instead of its own."""
     family = families.of(model)
     above, below = _tokens_per_byte(family.upper)
     text = -(-max(0, ask.input_bytes) * above // below)
     most = families.max_output_tokens(model)
+    asked = ask.max_output_tokens if cap is None else cap
     if operation in NO_TEXT_OUT:
         out = 0
-    elif ask.max_output_tokens is None or ask.max_output_tokens <= 0:
+    elif asked is None or asked <= 0:
         out = min(DEFAULT_OUTPUT_TOKENS, most)
     else:
-        out = min(ask.max_output_tokens, most)
+        out = min(asked, most)
     choices = min(max(1, ask.choices), MAX_CHOICES)
     found = min(max(0, ask.server_tools), MAX_SEARCHES) * family.search_tokens
     return Bound(
@@ -71,22 +75,26 @@ def worst_nanousd(price: Price, ceilings: Ceilings, provider: str, model: str, a
     """The most a call within ``limits`` may cost at ``price``, rounded up; a rate that is missing counts at the ceiling."""
     if price.kind == FREE:
         return 0
-    total = limits.total_input_tokens
+    total, listed = limits.total_input_tokens, price.rates
     fallback = ceilings.of(provider, model).rates
 
     def dearest(units: Iterable[str], count: int) -> int:
-        rates: list[Rate] = [price.rates[unit] for unit in units if unit in price.rates]
-        if not rates and count:
+        if not count:
+            return 0
+        rates: list[Rate] = [listed[unit] for unit in units if unit in listed]
+        if not rates:
             rates = [fallback[unit] for unit in units if unit in fallback]
-        return max((rate.at(total).cost_nanousd_up(count) for rate in rates), default=0)
+        if len(rates) == 1:
+            return rates[0].at(total).cost_nanousd_up(count)
+        return max([rate.at(total).cost_nanousd_up(count) for rate in rates], default=0)
 
     # A known model that is billed by its own units (pictures, seconds, characters) and lists no tokens bills no text.
     text_units = _text_units(ask, price)
     is_text_billed = price.kind == CEILING or not ask.units or any(unit in price.rates for unit in text_units)
     text = dearest(text_units, limits.input_tokens) if is_text_billed else 0
-    media = dearest(("input_tokens", *PARTS["input_tokens"]), limits.media_tokens) if is_text_billed else 0
+    media = dearest(_ALL_IN, limits.media_tokens) if is_text_billed else 0
     by_unit_only = bool(ask.units) and price.kind != CEILING and "output_tokens" not in price.rates
-    out = 0 if by_unit_only else dearest(("output_tokens", *PARTS["output_tokens"]), limits.output_tokens)
+    out = 0 if by_unit_only else dearest(_ALL_OUT, limits.output_tokens)
     worst = text + media + out + _units_nanousd(price, ceilings, fallback, ask, total)
     if price.kind != CEILING and "input_characters" in price.rates and "input_characters" not in ask.units:
         worst += dearest(("input_characters",), min(max(0, ask.input_bytes), MAX_COUNT))

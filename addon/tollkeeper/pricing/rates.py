@@ -7,7 +7,7 @@ ten years agree.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
@@ -19,6 +19,7 @@ from tollkeeper.core.charge import Charge, PriceRef
 from tollkeeper.core.errors import PriceError
 from tollkeeper.core.money import NANO_PER_USD
 from tollkeeper.core.usage import MAX_COUNT, Usage
+from tollkeeper.core.value import dataclass
 
 from .units import LINES, PARTS, is_measured_otherwise
 

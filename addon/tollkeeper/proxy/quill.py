@@ -18,11 +18,10 @@ def pen_for(stages: Stages, call: Call, *, rewritable: bool) -> Pen:
     who, client = call.principal.subject, call.attribution.client
 
     def quote(model: str | None) -> Quote:
-        return book.hold(call if model == call.model else _alone(call), model)
+        return book.hold(call, model, alone=model != call.model)
 
     def capped(model: str | None, cap: int) -> Quote:
-        base = call if model == call.model else _alone(call)
-        return book.hold(replace(base, ask=replace(base.ask, max_output_tokens=cap)), model)
+        return book.hold(call, model, cap=cap, alone=model != call.model)
 
     def elsewhere(target: Target) -> Quote:
         return _elsewhere(stages, call, target)
@@ -35,10 +34,6 @@ def pen_for(stages: Stages, call: Call, *, rewritable: bool) -> Pen:
         rewritable=rewritable,
         hold=stages.policy.hold,
     )
-
-
-def _alone(call: Call) -> Call:
-    return replace(call, ask=replace(call.ask, fallback_models=())) if call.ask.fallback_models else call
 
 
 class Unreachable:
@@ -56,4 +51,4 @@ def _elsewhere(stages: Stages, call: Call, target: Target) -> Quote:
         to = destination(call.endpoint, call.endpoint.path, model, target.provider, target.host)
     except WireError:
         return Unreachable()
-    return stages.book.hold(replace(_alone(call), endpoint=replace(to.endpoint, model_in_path=None)), model)
+    return stages.book.hold(replace(call, endpoint=replace(to.endpoint, model_in_path=None)), model, alone=True)

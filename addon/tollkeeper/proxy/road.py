@@ -17,7 +17,7 @@ from tollkeeper.core.entry import Outcome, Settlement
 from tollkeeper.core.errors import ConfigError, LedgerError, WireError
 from tollkeeper.core.ids import new_id
 from tollkeeper.core.principal import Principal
-from tollkeeper.core.usage import Reading, UsageSource
+from tollkeeper.core.usage import PlanWindow, Reading, UsageSource
 from tollkeeper.identity.answers import Refused, Why
 from tollkeeper.ledger.once import read_upload
 from tollkeeper.policy.candidates import output_bound
@@ -41,7 +41,7 @@ from tollkeeper.wire.stop import STOPPABLE, StreamStop
 
 from .carry_out import carry_out
 from .passage import Passage
-from .pins import Pins
+from .pins import Pin, Pins, staying
 from .quill import pen_for
 from .stages import Stages
 
@@ -66,7 +66,7 @@ class Road:
 
     def __init__(self, stages: Stages) -> None:
         self.stages = stages
-        self.pins = Pins()
+        self.pins = Pins(stages.ledger.path)
 
     async def admit(
         self,
@@ -146,9 +146,10 @@ class Road:
         stages = self.stages
         passage.fields, passage.asked_path, passage.is_bound = tuple(fields), passage.path, bound
         ask = passage.call.ask
-        if not ask.fresh and self.pins.holds(passage.call, passage.body, at):
+        pin = None if ask.fresh or bound else self.pins.of(passage.call, passage.body, at)
+        if pin is not None:
             passage.call = replace(passage.call, ask=replace(ask, fresh=True))
-        await self._decide(passage, at, rewritable=not bound, objection=objection)
+        await self._decide(passage, at, rewritable=not bound, objection=objection, pin=pin)
         if passage.decision.verdict is Verdict.REFUSE:
             stages.counters.refused += 1
             passage.message = refusal_message(passage.decision, at)
@@ -159,6 +160,8 @@ class Road:
             passage.message = problem
             passage.refusal = self.say_no(passage, at)
             await self.settle(passage, Outcome.ABORTED, cut=True, sent=False)
+        elif pin is not None and passage.decision.model_asked is None:
+            self.pins.note(passage.call, passage.body, None, at)
         return passage
 
     def say_no(self, passage: Passage, at: int) -> Reply:
@@ -183,7 +186,7 @@ class Road:
             passage.served, passage.repairs = out.call, out.notes
             self.stages.counters.rewritten += 1
             if out.call.model != call.model and not passage.is_bound:
-                self.pins.add(call, passage.body, call.started_at)
+                self.pins.note(call, passage.body, out.call.model, call.started_at)
             endpoint, ask = out.call.endpoint, out.call.ask
         if decision.warnings and not passage.is_bound and self.stages.policy.steering and self.stages.policy.enforces:
             with contextlib.suppress(WireError):  # a body that is no JSON has no place for it
@@ -224,9 +227,13 @@ class Road:
             logger.warning("ledger: the upload %s of a batch cannot be looked up: %s", file_id[:64], error)
             return ()
 
-    async def _decide(self, passage: Passage, at: int, *, rewritable: bool, objection: Decision | None = None) -> None:
+    async def _decide(
+        self, passage: Passage, at: int, *, rewritable: bool, objection: Decision | None = None, pin: Pin | None = None
+    ) -> None:
         stages, call = self.stages, passage.call
         planned = objection or plan_with(stages.policy, call, pen_for(stages, call, rewritable=rewritable), at)
+        if pin is not None and not isinstance(planned, Decision):
+            planned = staying(planned, pin)
         try:
             if isinstance(planned, Decision):  # refused without a look at money
                 passage.decision = planned
@@ -284,6 +291,8 @@ class Road:
         if outcome is Outcome.OK and (reading.error or (passage.status or 200) >= 400):
             outcome = Outcome.ERROR
         call = passage.served or passage.call
+        if call.model != passage.call.model:
+            self.pins.answered(passage.call, reading.response_id, call.model, call.started_at)
         bill = await self._bill(call, reading)
         windows = reading.plan_windows or passage.plan_windows
         if windows:
@@ -292,7 +301,7 @@ class Road:
         settlement = Settlement(
             call=passage.call,
             decision=passage.decision,
-            reading=replace(reading, visible_output="", flags=(*reading.flags, *passage.notes), plan_windows=windows),
+            reading=_recorded(reading, passage.notes, windows),
             bill=bill,
             outcome=outcome,
             status=passage.status,
@@ -339,6 +348,13 @@ class Road:
         # Counting tokens is CPU work of milliseconds to seconds: never on the event loop.
         asked = turn.prompt if turn is not None else ""
         return await asyncio.to_thread(complete, reading, call, lambda: asked or prompt_text(call.endpoint, body))
+
+
+def _recorded(reading: Reading, notes: tuple[str, ...], windows: tuple[PlanWindow, ...]) -> Reading:
+    """A reading as it is recorded: without text, with what the road noted and the plan's windows."""
+    if not notes and not reading.visible_output and windows == reading.plan_windows:
+        return reading
+    return replace(reading, visible_output="", flags=(*reading.flags, *notes), plan_windows=windows)
 
 
 def decoded(body: bytes, encodings: str) -> bytes:

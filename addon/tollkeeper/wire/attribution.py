@@ -6,14 +6,13 @@ Sources: docs/wire.md, "Attribution"; code.claude.com/docs (Claude Code headers)
 developers.cloudflare.com/ai-gateway ``cf-aig-metadata``, docs.helicone.ai, portkey.ai/docs.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from tollkeeper.core.call import Attribution
 
-from .counts import Json, member, text
+from .counts import Json, member, parse, text
 
 MAX_VALUE_CHARS = 128
 """An id longer than this is dropped, not cut: two cut ids could be taken for one."""
@@ -247,7 +246,7 @@ def _parsed(value: str) -> Mapping[str, Json]:
     if len(value) > MAX_JSON_CHARS:
         return {}
     try:
-        found = json.loads(value, parse_float=str)
+        found = parse(value)
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

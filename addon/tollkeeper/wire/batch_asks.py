@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from json import loads
 
 from tollkeeper.core.call import Ask
 
-from .counts import Json
+from .counts import Json, parse
 from .framing.ndjson import NdjsonReader
 
 MAX_REQUESTS = 200_000
@@ -111,7 +110,7 @@ def lines_of(data: memoryview | bytes) -> Iterator[Mapping[str, Json]]:
 
 def _object(line: bytes) -> Iterator[Mapping[str, Json]]:
     try:
-        found = loads(line, parse_float=str)
+        found = parse(line)
     except (ValueError, RecursionError):
         return
     if isinstance(found, dict):

@@ -4,13 +4,14 @@ A new provider of a known shape is a line in ``providers``, a deviation a name i
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import PlanWindow, Usage
+from tollkeeper.core.value import dataclass
 
 from .counts import Json, counts_only, decimal, member, name
 

@@ -23,6 +23,18 @@ def has_counts(usage: Json) -> TypeGuard[Mapping[str, Json]]:
     return isinstance(usage, dict) and any(has_count(usage, key) for key in (*_INPUT, *_OUTPUT, "total_tokens"))
 
 
+def later(before: Mapping[str, Json] | None, usage: Mapping[str, Json]) -> Mapping[str, Json]:
+    """The bill after one more usage object: its figures take the place of earlier ones, field by field.
+
+    Null takes nothing away, and neither does an object of nothing but zeros: what was used is never given back.
+    """
+    if before is None:
+        return usage
+    if not any(count(usage.get(key), set()) for key in (*_INPUT, *_OUTPUT, "total_tokens")):
+        return before
+    return {**before, **{key: value for key, value in usage.items() if value is not None}}
+
+
 def inclusive_usage(usage: Mapping[str, Json], model: str | None, traits: frozenset[str], flags: set[str]) -> Usage:
     """Disjoint counts out of an inclusive usage object."""
     input_details, output_details = _first_object(usage, _INPUT_DETAILS), _first_object(usage, _OUTPUT_DETAILS)
@@ -101,8 +113,14 @@ def _units(
 
 
 def _first(usage: Mapping[str, Json], keys: tuple[str, ...], flags: set[str]) -> int:
-    return next((count(usage[key], flags) for key in keys if has_count(usage, key)), 0)
+    for key in keys:
+        if has_count(usage, key):
+            return count(usage[key], flags)
+    return 0
 
 
 def _first_object(usage: Mapping[str, Json], keys: tuple[str, ...]) -> Mapping[str, Json]:
-    return next((found for key in keys if (found := member(usage, key))), {})
+    for key in keys:
+        if found := member(usage, key):
+            return found
+    return {}

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from tollkeeper.core.value import dataclass
 
 from .counts import Json
 

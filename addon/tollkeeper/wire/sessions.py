@@ -4,7 +4,6 @@ A session reader is handed every frame as a parsed JSON object, from either side
 budget is asked before anything goes on, and what a turn used once it is over. It never changes a frame and never raises.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -13,7 +12,7 @@ from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.clock import Clock
 from tollkeeper.core.usage import Reading, Usage, UsageSource
 
-from .counts import Json
+from .counts import Json, parse
 from .dialect import Notes
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
@@ -164,7 +163,7 @@ def parse_frame(content: bytes) -> Mapping[str, Json] | None:
     if len(content) > MAX_FRAME_BYTES:
         return None
     try:
-        parsed = json.loads(content, parse_float=str)
+        parsed = parse(content)
     except (ValueError, RecursionError):
         return None
     return parsed if isinstance(parsed, dict) else None
