@@ -1,12 +1,13 @@
 """What a client receives through the proxy is what it would have received without it, to the byte."""
 
-from collections.abc import Iterator
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from e2e.harness import RunningProxy
 from e2e.raw import SHAPES, Answer, Caller
+from tollkeeper.cli.demo_provider import FakeProvider
 
 pytestmark = pytest.mark.e2e
 
@@ -80,10 +81,17 @@ def _peak_kb(proxy: RunningProxy) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
-def test_events_arrive_as_they_are_sent_and_are_not_gathered(proxied: Caller) -> None:
-    with proxied.opened(SHAPES["messages-stream"], chunks=6, delay_ms=60) as response:
-        pieces = list(_pieces(response))
-    assert len(pieces) >= 6
+def test_events_arrive_as_they_are_sent_and_are_not_gathered(
+    proxied: Caller, observing: RunningProxy, provider: FakeProvider
+) -> None:
+    before = len(observing.ledger.ended())
+    with proxied.opened(SHAPES["messages-stream"], chunks=600, delay_ms=50) as response:
+        read = b""
+        for count in (1, 2, 3):
+            while read.count(b"content_block_delta") < count:
+                read += response.read1(65536)
+            assert not provider.bills.billed(), "the provider has most of it still to send"
+    assert observing.ledger.since(before)["outcome"] == "aborted"
 
 
 def test_interim_answers_and_trailers_do_not_stop_a_call(proxied: Caller, direct: Caller) -> None:
@@ -92,11 +100,24 @@ def test_interim_answers_and_trailers_do_not_stop_a_call(proxied: Caller, direct
         assert _seen(answer) == _seen(direct.call(SHAPES[name], id="fake-hints")), "http.client itself cannot read a 103"
 
 
-def _pieces(response: object) -> Iterator[bytes]:
-    while piece := response.read1(65536):  # type: ignore[attr-defined]
-        yield piece
-
-
 def _latin(script: dict[str, object]) -> dict[str, object]:
     """Header values travel as Latin-1; what does not fit is sent as the bytes of its UTF-8."""
     return {name: str(value).encode().decode("latin-1") for name, value in script.items()}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_a_client_that_reads_slowly_holds_its_provider_back_and_fills_no_memory(proxied: Caller, observing: RunningProxy) -> None:
+    def resident_kb() -> int:
+        status = Path(f"/proc/{observing.process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+
+    size, read_bytes, most_kb = 80_000_000, 0, 0
+    with proxied.opened(SHAPES["messages-stream"], text_bytes=size, chunks=400) as response:
+        before_kb = resident_kb()
+        while piece := response.read(2**20):
+            read_bytes += len(piece)
+            most_kb = max(most_kb, resident_kb())
+            page = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{observing.url}/status", timeout=60)
+            page.close()
+    assert read_bytes > size
+    assert most_kb - before_kb < 30_000, f"of {size // 1000} kB {most_kb - before_kb} kB lay in the proxy"

@@ -86,3 +86,37 @@ def test_what_came_before_a_broken_chunk_is_relayed_before_the_fault() -> None:
     assert bytes(reader(buffer).data) == b"ok"
     with pytest.raises(h11.ProtocolError):
         reader(buffer)
+
+
+def read_by(reader: object, wire: bytes, cuts: list[int]) -> tuple[bytes, str]:
+    """What a reader makes of a body that comes in pieces: its bytes, and whether it ended, broke or waits."""
+    buffer, body = ReceiveBuffer(), b""
+    edges = [0, *sorted(cut % (len(wire) + 1) for cut in cuts), len(wire)]
+    for start, end in itertools.pairwise(edges):
+        buffer += wire[start:end]
+        try:
+            while (event := reader(buffer)) is not None:  # type: ignore[operator]
+                if isinstance(event, h11.EndOfMessage):
+                    return body, "ended"
+                body += bytes(event.data)
+        except h11.ProtocolError:
+            return body, "broken"
+    return body, "waits"
+
+
+_SIZES = st.sampled_from(
+    [b"3", b"03", b"A", b"a", b"0", b"0x3", b"+3", b" 3", b"3 ", b"3_0", b"3;x=y", b"", b"g", b"00000000000000003", b"-1"]
+)
+
+
+@given(
+    st.lists(
+        st.tuples(_SIZES, st.sampled_from([b"abc", b"0123456789", b"", b"a\r\nb"]), st.sampled_from([b"\r\n", b"\n", b"xx", b""]))
+    ),
+    st.lists(st.integers(0, 200), max_size=4),
+)
+def test_a_chunked_body_is_read_as_h11_reads_it_whatever_its_framing(
+    chunks: list[tuple[bytes, bytes, bytes]], cuts: list[int]
+) -> None:
+    wire = b"".join(size + b"\r\n" + data + end for size, data, end in chunks) + b"0\r\n\r\n"
+    assert read_by(_ChunkedReader(ChunkedReader()), wire, cuts) == read_by(ChunkedReader(), wire, cuts)

@@ -8,7 +8,6 @@ completion is the next event; a hook with a coroutine still gets its task. The o
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine
 from typing import Any
 
 from mitmproxy.connection import Connection
@@ -18,15 +17,16 @@ from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.utils import asyncio_utils
 
 from .dial import open_connection
+from .direct import DirectReader
 from .dispatch import SidecarMaster
+from .second_try import TryingStream, TunnelOpened
 
 _TASKS: set[asyncio.Task[None]] = set()
-"""Hooks under way: the event loop itself keeps only weak references."""
+"""Tasks under way: the event loop itself keeps only weak references."""
 
 
-READ_BYTES = 262_144
-"""What asyncio's transport takes from a socket at once. mitmproxy reads 64 kB of that, so each 200 kB body passes all layers four times."""
-
+WAITING_BYTES = 65_536
+"""A receiver that has more than this still to take is slow: nothing more is read for it. It is asyncio's own mark."""
 
 MAX_CONNECTIONS = 100
 """To one provider for one client connection: as many as HTTP/2 lets it have requests at once. mitmproxy's 5 are held for a connection's
@@ -35,19 +35,6 @@ life, so that the sixth request hung for good (mitmproxy #8322)."""
 
 def _plenty() -> asyncio.Semaphore:
     return asyncio.Semaphore(MAX_CONNECTIONS)
-
-
-class _GreedyReader:
-    """A stream reader that gives all that has come, whatever size is asked for."""
-
-    __slots__ = ("_reader",)
-
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self._reader = reader
-
-    def read(self, _size: int) -> Coroutine[Any, Any, bytes]:
-        """As ``StreamReader.read``, up to ``READ_BYTES``."""
-        return self._reader.read(READ_BYTES)
 
 
 class SwiftConnectionHandler(ProxyConnectionHandler):
@@ -60,6 +47,7 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
         self.max_conns.default_factory = _plenty
         self._pending: deque[events.Event] = deque()
         self._busy = False
+        self._is_tunnel = False
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
         """Dial upstream, by our own dialer where the process has one."""
@@ -69,13 +57,37 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
             await open_connection(self, command, dialer)
 
     async def handle_connection(self, connection: Connection) -> None:
-        """Read a connection to its end, in large pieces."""
+        """Read a connection to its end, each piece as it comes."""
         transport = self.transports[connection]
-        if isinstance(transport.reader, asyncio.StreamReader):
-            transport.reader = _GreedyReader(transport.reader)  # type: ignore[assignment]
+        if isinstance(transport.reader, asyncio.StreamReader) and isinstance(transport.writer, asyncio.StreamWriter):
+            source = transport.writer.transport
+
+            def feed(data: bytes) -> None:
+                self._handle(events.DataReceived(connection, data))
+                if self._is_clogged():
+                    source.pause_reading()  # type: ignore[attr-defined]
+                    self._keep(self.master.event_loop.create_task(self._resume(source)))
+
+            transport.reader = DirectReader(transport.reader, feed)  # type: ignore[assignment]
         await super().handle_connection(connection)
 
+    def _is_clogged(self) -> bool:
+        for transport in self.transports.values():
+            writer = transport.writer
+            if isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size() > WAITING_BYTES:
+                return True
+        return False
+
+    async def _resume(self, source: Any) -> None:
+        await self.drain_writers()
+        if not source.is_closing():
+            source.resume_reading()
+
     async def server_event(self, event: events.Event) -> None:
+        """Feed an event to the layers."""
+        self._handle(event)
+
+    def _handle(self, event: events.Event) -> None:
         """Feed an event to the layers and carry out what they command.
 
         Nothing here awaits, and an event that comes up meanwhile (an eager task, mitmproxy #7027) waits its turn in the queue: the
@@ -123,11 +135,14 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
         """Whether the hook is done: all its handlers are plain functions and were called. Else a task has been started."""
         if self.master.addons.call_in_place(hook):
             return True
-        task = self.master.event_loop.create_task(self.hook_task(hook))
+        self._keep(self.master.event_loop.create_task(self.hook_task(hook)))
+        return False
+
+    @staticmethod
+    def _keep(task: asyncio.Task[None]) -> None:
         if not task.done():
             _TASKS.add(task)
             task.add_done_callback(_TASKS.discard)
-        return False
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         """Call the handlers of a hook; the inactivity timer stands still meanwhile."""
@@ -157,10 +172,13 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
                 self.wakeup(command), name=f"wakeup timer ({command.delay:.1f}s)", keep_ref=False, client=self.client.peername
             )
             self.wakeup_timer.add(timer)
+        elif isinstance(command, TunnelOpened):
+            self.layer, self._is_tunnel = command.layer, True
         elif isinstance(command, commands.ConnectionCommand) and command.connection not in self.transports:
             return  # already closed
         elif isinstance(command, commands.CloseTcpConnection):
-            self.close_connection(command.connection, command.half_close)
+            # What is relayed after a CONNECT is closed as a whole: mitmproxy's stream of the CONNECT does it so.
+            self.close_connection(command.connection, command.half_close and not self._is_tunnel)
         elif isinstance(command, commands.CloseConnection):
             self.close_connection(command.connection)
         elif isinstance(command, commands.Log):
@@ -172,3 +190,4 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
 def install() -> None:
     """Have every listener use this handler."""
     mode_servers.ProxyConnectionHandler = SwiftConnectionHandler  # type: ignore[misc]
+    TryingStream.tells_of_tunnels = True

@@ -27,6 +27,9 @@ READ_IN = ("12.2.",)
 
 _applied = False
 
+MAX_SIZE_CHARS = 8
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+
 
 class _ChunkedReader:
     """Wraps h11's reader of chunked bodies: no trailers, and all chunks that have come are one piece.
@@ -43,8 +46,8 @@ class _ChunkedReader:
         """What comes after the piece that was given last: the end, or the fault that stands behind it."""
 
     def __call__(self, buffer: Any) -> Any:
-        pieces: list[bytes] = []
-        while self._next is None:
+        pieces = [] if self._next is not None else self._whole_chunks(buffer)
+        while self._next is None and buffer:
             try:
                 event = self._inner(buffer)
             except h11.ProtocolError as error:
@@ -65,6 +68,30 @@ class _ChunkedReader:
 
     def read_eof(self) -> Any:
         return self._inner.read_eof()
+
+    def _whole_chunks(self, buffer: Any) -> list[bytes]:
+        """The chunks at the front that are there to their last byte, as nearly all come: h11 takes 8 µs for each.
+
+        A chunk that is split, has extensions or is malformed, and the last one, are left to h11.
+        """
+        if not _is_between_chunks(self._inner):
+            return []
+        data, at, pieces = bytes(buffer), 0, []
+        while True:
+            line_end = data.find(b"\r\n", at, at + MAX_SIZE_CHARS + 2)
+            size = int(data[at:line_end], 16) if line_end > at and _HEX.issuperset(data[at:line_end]) else 0
+            start, end = line_end + 2, line_end + 2 + size
+            if not size or data[end : end + 2] != b"\r\n":
+                break
+            pieces.append(data[start:end])
+            at = end + 2
+        if at:
+            buffer.maybe_extract_at_most(at)
+        return pieces
+
+
+def _is_between_chunks(reader: Any) -> bool:
+    return not (reader._bytes_in_chunk or reader._bytes_to_discard or reader._reading_trailer)  # noqa: SLF001 — h11 0.16's own state
 
 
 def skip_informational(head: bytes) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mitmproxy import http as mitm_http
 from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layer import Layer
 from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.http import _events, _http1
 
@@ -39,10 +40,30 @@ class SecondTryHook(commands.StartHook):
     flow: mitm_http.HTTPFlow
 
 
+class TunnelOpened(commands.Command):
+    """A CONNECT has been answered: from now on all that happens on this connection is the business of ``layer``.
+
+    A stream that has answered one turns every event of the connection into one of its own and back again, and so do three layers
+    around it; a handler that knows this command leaves them out.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+
+
 class TryingStream(http.HttpStream):
     """``HttpStream`` of mitmproxy 12.2.3, with second tries."""
 
+    tells_of_tunnels = False
+    """Whether the handler of this process knows ``TunnelOpened``."""
+
     _alarm: commands.RequestWakeup | None = None
+
+    def handle_connect_regular(self) -> Commands[None]:
+        """As the parent's; whoever reads the connection is told that it has become a tunnel."""
+        yield from super().handle_connect_regular()
+        if self.tells_of_tunnels and self._handle_event == self.passthrough and self.child_layer is not None:
+            yield TunnelOpened(self.child_layer)
 
     def _with_alarm(self, event: events.Event) -> Commands[None]:
         """How events are handled once an alarm is set: the parent knows none, and calls without one pay nothing for it."""
