@@ -1,11 +1,7 @@
 """A certified OpenID provider in a process of its own, and a browser that fills in its forms."""
 
-import fcntl
-import hashlib
 import http.client
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,13 +13,10 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import pytest
 
+from identity.npm import or_skip
+
 HERE = Path(__file__).resolve().parent / "provider"
-INSTALL_SECONDS = 180
 RESOURCE = "https://tollkeeper.example.com"
-
-
-class Missing(Exception):
-    """Why the provider cannot be started on this machine."""
 
 
 @dataclass
@@ -36,28 +29,6 @@ class Certified:
     def counts(self) -> dict[str, int]:
         found: dict[str, int] = json.loads(Browser().open(f"{self.issuer}/counts").text)
         return found
-
-
-def installed(cache: Path) -> Path:
-    """The folder that holds the provider's packages, as locked by hash; installed once. Raises ``Missing``."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        raise Missing("Node and npm are not installed: logging in is not tested against a certified provider")
-    lock = (HERE / "package-lock.json").read_bytes()
-    folder = cache / hashlib.sha256(lock).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        if not (folder / "complete").exists():
-            for name in ("package.json", "package-lock.json"):
-                shutil.copyfile(HERE / name, folder / name)
-            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", str(folder / "npm")]
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
-            if done.returncode:
-                last = done.stderr.strip().splitlines()[-1:]
-                raise Missing(f"npm could not install oidc-provider ({''.join(last)[:200]}): logging in is not tested")
-            (folder / "complete").touch()
-    return folder
 
 
 @contextmanager
@@ -78,17 +49,9 @@ def serving(folder: Path) -> Iterator[Certified]:
         process.communicate()
 
 
-def certified(config: pytest.Config, fallback: Path) -> Iterator[Certified]:
+def certified(config: pytest.Config, factory: pytest.TempPathFactory) -> Iterator[Certified]:
     """For a session fixture. Where it cannot run, the tests are skipped with the reason; in CI they fail."""
-    cache = getattr(config, "cache", None)
-    folder = Path(cache.mkdir("oidc-provider")) if cache is not None else fallback
-    try:
-        packages = installed(folder)
-    except Missing as missing:
-        if os.environ.get("CI"):
-            pytest.fail(str(missing))
-        pytest.skip(f"NOT TESTED: {missing}")
-    with serving(packages) as provider:
+    with serving(or_skip(config, "provider", factory.mktemp)) as provider:
         yield provider
 
 
@@ -138,7 +101,7 @@ class Browser:
 
     def _once(self, url: str, form: Mapping[str, str] | None) -> tuple[Page, str | None]:
         parts = urlsplit(url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
         headers = {"cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())} if self.cookies else {}
         body = None if form is None else urlencode(form)
         if form is not None:

@@ -31,4 +31,4 @@ def web() -> Callable[[], contextlib.AbstractAsyncContextManager[Web]]:
 @pytest.fixture(scope="session")
 def provider(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certified]:
     """The certified provider; skipped loudly where Node is missing."""
-    yield from certified(pytestconfig, tmp_path_factory.mktemp("oidc-provider"))
+    yield from certified(pytestconfig, tmp_path_factory)

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from identity.certified import Certified
-from identity.issuers import jwks, key, parsed, subject
+from identity.issuers import AUD, jwks, key, parsed, person, subject
 from tollkeeper.cli import login, logout, whoami
 from tollkeeper.core.principal import Assurance, Principal
 from tollkeeper.gate.health import State
@@ -25,6 +25,7 @@ from tollkeeper.identity.config import NOBODY
 from tollkeeper.identity.health import identity_checks
 from tollkeeper.identity.here import job_audience
 from tollkeeper.identity.local import LoginNote
+from tollkeeper.identity.token_store import Session
 
 ADDON = Path(__file__).resolve().parents[2] / "addon"
 CI = ("GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "BUILDKITE", "TOLLKEEPER_ID_TOKEN", "TOLLKEEPER_TOKEN_FILE")
@@ -59,7 +60,7 @@ def log_in(tmp_path: Path) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "PYTHONPATH": f"{ADDON}:{ADDON.parent / 'tests'}", "BROWSER": f"{sys.executable} {visitor} %s"}
     script = "from tollkeeper.cli.login import command; command()"
     return subprocess.run(
-        [sys.executable, "-c", script, "--browser"], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script, "--browser"], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -79,7 +80,7 @@ def test_a_person_logs_in_is_known_and_logs_out(provider: Certified, tmp_path: P
     assert (found.subject, found.assurance) == ("ada@example.com", Assurance.LOCAL_LOGIN)
     shown = json.loads(run(whoami.command, "--json").output)
     assert (shown["source"], shown["subject"], shown["assurance"]) == ("session", "ada@example.com", "verified")
-    assert [check.state for check in identity_checks(folder, {})] == [State.OK] * 3
+    assert [check.state for check in identity_checks(folder, {})] == [State.OK] * 4
     assert "logged out of idp" in run(logout.command).output
     assert json.loads(run(whoami.command, "--json").output)["source"] == "machine"
     assert "nobody was logged in" in run(logout.command, "idp").output
@@ -108,8 +109,11 @@ def test_a_log_in_without_a_place_to_log_in_says_what_to_write() -> None:
 
 
 @contextmanager
-def issuer_with(body: bytes) -> Iterator[str]:
+def issuer_with(body: bytes, clock_off_s: float = 0) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(time.time() + clock_off_s)
+
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("content-length", str(len(body)))
@@ -139,7 +143,7 @@ def test_a_job_is_known_by_its_token_and_a_bad_one_is_told(monkeypatch: pytest.M
         shown = json.loads(run(whoami.command, "--json").output)
         assert (shown["source"], shown["subject"]) == ("job", "job")
         checks = identity_checks(home(), os.environ)
-        assert [check.state for check in checks] == [State.OK, State.OK, State.WARNING]
+        assert [check.state for check in checks] == [State.OK, State.OK, State.OK, State.WARNING]
         assert "budgets by group will not see" in checks[-1].detail
         monkeypatch.setenv("TOLLKEEPER_ID_TOKEN", key("one").sign(subject(iss=url, iat=now, exp=now + 60, aud="other")))
         told = run(whoami.command)
@@ -169,6 +173,60 @@ def test_doctor_tells_of_a_wrong_document_and_of_keys_out_of_reach() -> None:
     assert "ci: the keys of ci cannot be fetched: 127.0.0.1 cannot be reached" in failed.detail
 
 
+def test_a_person_logs_in_at_access_through_cloudflared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, folder = int(time.time()), tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.defpath}")
+    with issuer_with(jwks(key("one"))) as url:
+        (home() / "identity.toml").write_text(
+            f'[issuer.access]\nkind = "cloudflare-access"\nteam = "acme"\naudience = "{AUD}"\njwks_url = "{url}/keys"\n'
+            'app_url = "https://ai.example.com"\ngroups = "custom.groups"\n'
+        )
+        missing = CliRunner().invoke(login.command, ["access"])
+        assert isinstance(missing.exception, IdentityError)
+        assert "not installed" in str(missing.exception)
+        token = key("one").sign(person(iat=now - 5, nbf=now - 5, exp=now + 600, custom={"groups": ["research"]}))
+        command = folder / "cloudflared"
+        command.write_text(
+            f'#!/bin/sh\ncase "$1 $2 $3" in\n"access login "*) touch {folder}/in;;\n'
+            f'"access token -app=https://ai.example.com") test -e {folder}/in && echo {token};;\nesac\n'
+        )
+        command.chmod(0o755)
+        done = CliRunner().invoke(login.command, ["access"], catch_exceptions=False)
+        assert "ada@example.com (verified by https://acme.cloudflareaccess.com), groups: research" in done.output
+        assert "min; log in again soon: tollkeeper login" in done.output
+        shown = json.loads(run(whoami.command, "--json").output)
+        assert (shown["subject"], shown["groups"], shown["assurance"]) == ("ada@example.com", ["research"], "verified")
+        assert token not in run(whoami.command).output
+        assert "logged out of access" in run(logout.command).output
+
+
+def test_doctor_tells_a_clock_that_is_wrong_from_a_token_that_is() -> None:
+    for off_s, state, said in (
+        (0, State.OK, "agrees"),
+        (-3600, State.FAILED, "ahead of"),
+        (3600, State.FAILED, "behind that of ci"),
+    ):
+        with issuer_with(jwks(key("one")), off_s) as url:
+            row = f'[issuer.ci]\nkind = "oidc"\nissuer = "{url}"\naudience = "x"\njwks_url = "{url}/keys"\n'
+            (home() / "identity.toml").write_text(row)
+            found = identity_checks(home(), {})[-1]
+        assert (found.state, said in found.detail) == (state, True), found
+        assert (found.remedy is None) == (off_s == 0)
+
+
+def test_a_session_that_is_about_to_end_is_told_so() -> None:
+    def told(left_s: int, refresh_token: str = "") -> str:
+        session = Session(
+            issuer="a", subject="ada", token="t", refresh_token=refresh_token, expires_at=1_000 + left_s, logged_in_at=0
+        )
+        return login.lasting(session, 1_000)
+
+    assert told(600) == "ends in 10 min; log in again soon: tollkeeper login"
+    assert told(7_500) == "ends in 2 h 5 min"
+    assert told(600, "r") == "renewed by itself every 10 min, until the issuer ends the session"
+
+
 def test_a_note_of_a_login_ends_and_is_not_taken_from_others(tmp_path: Path) -> None:
     path = tmp_path / "identity" / "login.json"
     note = LoginNote(path)
@@ -191,5 +249,7 @@ def test_help_of_the_commands_needs_no_mitmproxy() -> None:
         "print(sorted(set(sys.modules) & {'mitmproxy', 'tiktoken', 'sqlite_utils', 'genai_prices'}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ADDON)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -15,8 +16,9 @@ from tollkeeper.core.principal import Assurance, Principal
 from tollkeeper.identity.answers import Proof, Refused, Why
 from tollkeeper.identity.channels import OnNoIdentity
 from tollkeeper.identity.desk import Desk, Folder, basic
-from tollkeeper.identity.handles import mint
-from tollkeeper.identity.peer import Peer, Peers
+from tollkeeper.identity.handles import ANY_UID, HandleBook, mint
+from tollkeeper.identity.local import user_name
+from tollkeeper.identity.peer import GONE_UID, Peer, Peers
 from tollkeeper.identity.services import secret_digest
 
 ONE = key("one")
@@ -120,6 +122,27 @@ def test_a_connection_cannot_become_somebody_elses(web: Start, tmp_path: Path) -
     at_the_desk(web, tmp_path, test)
 
 
+def test_each_request_of_one_connection_is_whose_token_it_carries_itself(web: Start, tmp_path: Path) -> None:
+    """Keep-alive, and the streams of HTTP/2: what one request proved is worth nothing to the next."""
+
+    async def test(desk: Desk, server: Web, clock: FakeClock) -> None:
+        tokens = {name: ONE.sign(subject(iss=server.url, sub=name)) for name in ("ada", "bo")}
+        asked = ["ada", "", "bo", "ada", "ada", "", "", "bo"] * 4
+
+        async def who(name: str) -> str:
+            fields = [(b"Cf-Access-Token", tokens[name].encode())] if name else []
+            found = desk.at_once("one", fields) or await desk.identify(
+                "one", [(header.decode(), value.decode()) for header, value in fields]
+            )
+            return found.principal.subject
+
+        expected = [name or HERE.subject for name in asked]
+        assert [await who(name) for name in asked] == expected
+        assert await asyncio.gather(*(who(name) for name in asked)) == expected
+
+    at_the_desk(web, tmp_path, test)
+
+
 def test_anonymous_calls_are_refused_where_the_policy_says_so(web: Start, tmp_path: Path) -> None:
     async def test(desk: Desk, _: Web, __: FakeClock) -> None:
         found = await desk.identify("c", [("cf-access-authenticated-user-email", "ada@example.com")])
@@ -191,22 +214,91 @@ def test_no_secret_of_any_channel_shows_in_what_the_desk_says(web: Start, tmp_pa
     at_the_desk(web, tmp_path, test)
 
 
-def test_a_handle_is_refused_to_another_user_at_the_other_end(web: Start, tmp_path: Path) -> None:
+def test_a_handle_is_refused_to_another_user_even_while_nobody_has_time_to_look_for_the_process(tmp_path: Path) -> None:
+    flooded = threading.Event()
+
+    def never(client: tuple[str, int], server: tuple[str, int]) -> Peer | None:
+        flooded.wait(60)
+        return None
+
     async def run() -> tuple[Proof | Refused | None, Proof | Refused | None]:
-        desk = Desk(folder=Folder(tmp_path), default=HERE, peers=Peers(lambda client, server: Peer(uid=client[1])))
+        peers = Peers(never, owner=lambda client, server: client[1])
+        desk = Desk(folder=Folder(tmp_path), default=HERE, peers=peers)
         login, handle = mint(ADA, uid=UID, expires_at=2**40)
         desk.handles.add(handle)
         answers = []
         for connection, uid in (("mine", UID or 0), ("theirs", UID + 1)):
             desk.connected(connection, ("127.0.0.1", uid, 0, 0), ("127.0.0.1", 1))
-            await asyncio.wait([desk.peers._looks[connection]], timeout=5)
             answers.append(await desk.password(connection, [authorization(login.user, login.password)]))
+        flooded.set()
         await desk.close()
         return answers[0], answers[1]
 
     mine, theirs = asyncio.run(run())
     assert isinstance(mine, Proof)
     assert isinstance(theirs, Refused)
+
+
+def test_a_connection_whose_user_cannot_be_known_any_more_is_nobodys(tmp_path: Path) -> None:
+    async def run() -> tuple[Principal, Refused | Proof | None]:
+        peers = Peers(lambda client, server: None, owner=lambda client, server: GONE_UID)
+        desk = Desk(folder=Folder(tmp_path), default=HERE, peers=peers)
+        login, handle = mint(ADA, uid=UID, expires_at=2**40)
+        desk.handles.hold(handle)
+        desk.connected("gone", ("127.0.0.1", 1), ("127.0.0.1", 2))
+        found = (await desk.identify("gone", [])).principal
+        shown = await desk.password("gone", [authorization(login.user, login.password)])
+        await desk.close()
+        return found, shown
+
+    found, shown = asyncio.run(run())
+    assert (found.subject, found.assurance) == ("anonymous", Assurance.NONE)
+    assert isinstance(shown, Refused)
+
+
+def test_logins_of_this_machine_are_in_the_groups_that_the_document_gives_them(tmp_path: Path) -> None:
+    """And nobody of the same name at an issuer is."""
+    mine, other = user_name(UID), user_name(UID + 1)
+    config = parsed(f'static_groups = {{ research = ["{mine}", "{other}"], ops = ["{mine}", "{ADA.subject}"] }}\n')
+
+    async def run() -> list[frozenset[str]]:
+        desk = Desk(
+            config, folder=Folder(tmp_path), peers=Peers(lambda client, server: None, owner=lambda client, server: client[1])
+        )
+        for connection, uid in (("mine", UID), ("other", UID + 1)):
+            desk.connected(connection, ("127.0.0.1", uid), ("127.0.0.1", 1))
+        found = [(await desk.identify(connection, [])).principal.groups for connection in ("mine", "other", "unknown")]
+        login, handle = mint(ADA, uid=ANY_UID, expires_at=2**40)
+        desk.handles.hold(handle)
+        await desk.password("ada", [authorization(login.user, login.password)])
+        found.append((await desk.identify("ada", [])).principal.groups)
+        await desk.close()
+        return found
+
+    assert asyncio.run(run()) == [{"research", "ops"}, {"research"}, {"research", "ops"}, ADA.groups]
+
+
+def test_a_log_out_ends_the_connections_that_are_open(tmp_path: Path) -> None:
+    async def run() -> list[Principal | str]:
+        now = 1_000_000_000
+        desk = Desk(folder=Folder(tmp_path), default=HERE, clock=lambda: now, peers=Peers(lambda client, server: None))
+        login, handle = mint(ADA, uid=UID, expires_at=2**40)
+        desk.handles.add(handle)
+        await desk.password("kept", [authorization(login.user, login.password)])
+        found: list[Principal | str] = [(await desk.identify("kept", [])).principal.subject]
+        opened = desk.at_once("kept", [])
+        another = HandleBook(Folder(tmp_path).handles, lambda: now)
+        another.remove(lambda handle: handle.principal.subject != ADA.subject)
+        now += 2_000_000  # what is known of a connection is used again for a second
+        later = desk.at_once("kept", [])
+        assert later is not None
+        found += [str(later.refusal), str(desk.doubt(opened))]
+        await desk.close()
+        return found
+
+    subject, refusal, doubt = asyncio.run(run())
+    assert subject == ADA.subject
+    assert refusal == doubt == "the log-in of this proxy password was ended; log in again: `tollkeeper login`"
 
 
 def test_a_state_folder_without_a_document_believes_nobody_but_this_machine(tmp_path: Path) -> None:

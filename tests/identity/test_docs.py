@@ -2,9 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from identity.issuers import NOW_S, SigningKey, key, parsed, person, subject, verified, verifier_for
+from identity.test_issuers import GOOD
+from tollkeeper.identity.answers import Proof, Refused
 from tollkeeper.identity.config import parse_identity
 from tollkeeper.identity.issuer import Kind
 
@@ -35,3 +39,36 @@ def test_every_key_of_the_table_is_a_key() -> None:
     table = PAGE.read_text(encoding="utf-8").split("These keys work for every kind")[1].split("## People")[0]
     named = {key for line in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for key in re.findall(r"`(\w+)`", line)}
     assert named == set(COMMON_KEYS)
+
+
+SHOWN = {kind: claims for kind, (claims, _) in GOOD.items()} | {Kind.ACCESS: person(), Kind.OIDC: subject()}
+"""What each provider says in its tokens, by its own documentation; what is yours is filled in from the sample."""
+YOURS: dict[Kind, dict[str, Any]] = {
+    Kind.KEYCLOAK: {"email": "ada@example.com", "email_verified": True},
+    Kind.AWS: {"sub": "arn:aws:iam::123456789012:role/batch-nightly"},
+    Kind.OKTA: {"groups": ["research"]},
+    Kind.ENTRA: {"groups": ["research"]},
+}
+ROWS = [
+    pytest.param(sample, row.name, id=f"{number}-{row.kind}")
+    for number, sample in enumerate(SAMPLES)
+    for row in parse_identity(PAGE, sample).issuers
+]
+
+
+@pytest.mark.parametrize(("sample", "name"), ROWS)
+def test_the_sample_of_a_provider_accepts_its_tokens_and_no_others(sample: str, name: str) -> None:
+    config = parsed(sample.replace('groups = "get-identity"', ""))  # that is asked over the network: test_get_identity
+    (row,) = (row for row in config.issuers if row.name == name)
+    claims = SHOWN[row.kind] | {"iat": NOW_S - 5, "nbf": NOW_S - 5, "exp": NOW_S + 300} | YOURS.get(row.kind, {})
+    claims |= {claim: values[0] for claim, values in row.required.items()} | {"aud": list(row.audiences)[:1]}
+    claims |= {"iss": row.issuers[0]} if row.issuers else {}
+    verifier = verifier_for(config, key("one"))
+    found = verified(verifier, key("one").sign(claims))
+    assert isinstance(found, Proof), found
+    assert found.row == name
+    wrong = [{"aud": "another"}, {"exp": NOW_S - 300}, *({claim: "another"} for claim in row.required)]
+    for change in wrong:
+        refused = verified(verifier, key("one").sign(claims | change))
+        assert isinstance(refused, Refused), change
+    assert isinstance(verified(verifier, SigningKey("one", "RS256", key("two").private).sign(claims)), Refused)

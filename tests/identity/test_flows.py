@@ -265,7 +265,7 @@ def test_the_challenge_is_the_one_of_rfc_7636() -> None:
 
 def visit(redirect_uri: str, query: str) -> bytes:
     host, port = redirect_uri.removeprefix("http://").removesuffix("/callback").split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as client:
+    with socket.create_connection((host, int(port)), timeout=60) as client:
         client.sendall(head(f"/callback?{query}"))
         said = b""
         while piece := client.recv(4096):

@@ -252,7 +252,7 @@ def test_processes_that_need_a_new_token_at_once_ask_for_one(provider: Certified
         assert racer.stdin is not None
         racer.stdin.write("\n")
         racer.stdin.flush()
-    said = [racer.communicate(timeout=30)[0] for racer in racers]
+    said = [racer.communicate(timeout=60)[0] for racer in racers]
     after = provider.counts()
     assert len(set(said)) == 1
     assert (after["refresh"] - before["refresh"], after["refused"] - before["refused"]) == (1, 0)

@@ -1,6 +1,7 @@
 """The process at the other end: found by the kernel, described by its folder and repository, and never waited for."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -14,8 +15,9 @@ import pytest
 
 from tollkeeper.core.principal import Assurance
 from tollkeeper.identity.git_place import Place, place_of, repository_of
-from tollkeeper.identity.peer import WAIT_S, Peer, Peers, user_name
-from tollkeeper.identity.peer_linux import Owners, command_name, container_in, socket_owner
+from tollkeeper.identity.local import local_principal, user_name
+from tollkeeper.identity.peer import GONE_UID, Peer, Peers
+from tollkeeper.identity.peer_linux import Owners, command_name, container_in, owner_uid, socket_owner
 from tollkeeper.identity.peer_macos import parse_connections, parse_folder
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's tables")
@@ -28,6 +30,12 @@ def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
         accepted, _ = server.accept()
         with client, accepted:
             yield client, accepted
+
+
+async def searched(peers: Peers, connection: str = "one") -> None:
+    future = peers._looks[connection].future
+    if future is not None:
+        await asyncio.wait([future], timeout=60)
 
 
 @linux
@@ -52,15 +60,17 @@ def test_a_child_is_found_with_its_folder_and_repository(tmp_path: Path) -> None
         "import socket, sys\ns = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\nsys.stdin.read()\n"
     )
 
+    owners = Owners()
+
     async def run() -> Peer | None:
-        peers = Peers()
+        peers = Peers(lambda client, server: owners.find(client, server, time.monotonic() + 60))
         server = socket.create_server(("127.0.0.1", 0))
         command = [sys.executable, str(tmp_path / "agent.py"), str(server.getsockname()[1]), "--key=secret"]
         child = subprocess.Popen(command, cwd=tmp_path / "src", stdin=subprocess.PIPE)
         try:
             accepted, address = await asyncio.to_thread(server.accept)
             peers.begin("one", address, server.getsockname())
-            await asyncio.wait([peers._looks["one"]], timeout=5)
+            await searched(peers)
             with accepted:
                 return await peers.get("one")
         finally:
@@ -76,6 +86,28 @@ def test_a_child_is_found_with_its_folder_and_repository(tmp_path: Path) -> None
     assert "secret" not in repr(found)
     assert found.principal.assurance is Assurance.LOCAL_LOGIN
     assert found.principal.subject == user_name(os.getuid())
+
+
+@linux
+def test_a_client_that_asks_and_is_gone_is_not_taken_for_the_proxys_own_user() -> None:
+    """Its socket belongs to no process any more: its user where the kernel still knows it, else nobody's."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        address = client.getsockname()
+        client.sendall(b"GET / HTTP/1.1")
+        client.close()
+        accepted, _ = server.accept()
+        with accepted:
+            uid = owner_uid(address, server.getsockname())
+            found = Owners().find(address, server.getsockname(), time.monotonic() + 60)
+    assert uid in ({GONE_UID} if os.getuid() == 0 else {os.getuid(), GONE_UID}), "the second on kernels that do not keep it"
+    assert found == Peer(uid=uid)
+
+
+def test_this_machines_login_is_not_what_its_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "boss")
+    assert local_principal().subject == user_name(os.getuid()) != "boss"
 
 
 @linux
@@ -99,27 +131,71 @@ def test_a_slow_look_up_holds_no_request_and_is_there_for_the_next() -> None:
     release = threading.Event()
 
     def slow(client: tuple[str, int], server: tuple[str, int]) -> Peer:
-        release.wait(5)
+        release.wait(60)
         return Peer(uid=7, command="late")
 
-    async def run() -> tuple[Peer | None, float, Peer | None]:
+    async def run() -> tuple[Peer | None, Peer | None]:
         peers = Peers(slow)
         peers.begin("one", ("127.0.0.1", 1), ("127.0.0.1", 2))
-        begun = time.perf_counter()
-        first = await peers.get("one")
-        taken = time.perf_counter() - begun
+        first = await peers.get("one")  # answered while the finder still waits to be released
         release.set()
-        await asyncio.wait([peers._looks["one"]], timeout=5)
+        await searched(peers)
         second = await peers.get("one")
         peers.end("one")
         assert await peers.get("one") is None
         peers.close()
-        return first, taken, second
+        return first, second
 
-    first, taken, second = asyncio.run(run())
+    first, second = asyncio.run(run())
     assert first is None
-    assert taken < WAIT_S + 0.2
     assert second == Peer(uid=7, command="late")
+
+
+def test_whose_a_connection_is_is_known_before_the_process_is_found() -> None:
+    """A flood of connections must not make another user's calls the default's."""
+    release = threading.Event()
+
+    def slow(client: tuple[str, int], server: tuple[str, int]) -> Peer:
+        release.wait(60)
+        return Peer(uid=7, command="late")
+
+    async def run() -> list[tuple[bool, Peer | None]]:
+        peers = Peers(slow, owner=lambda client, server: 7)
+        peers.begin("one", ("127.0.0.1", 1), ("127.0.0.1", 2))
+        found = [peers.at_once("one"), (False, await peers.get("one")), peers.at_once("one")]
+        release.set()
+        await searched(peers)
+        found.append(peers.at_once("one"))
+        peers.close()
+        return found
+
+    early, late = Peer(uid=7), Peer(uid=7, command="late")
+    assert asyncio.run(run()) == [(False, early), (False, early), (True, early), (True, late)]
+
+
+def test_the_owner_is_asked_for_an_address_of_this_machine_that_is_not_loopback() -> None:
+    async def run() -> tuple[Peer | None, Peer | None]:
+        owners = {("10.0.0.7", 1): 7}
+        peers = Peers(lambda client, server: None, owner=lambda client, server: owners.get(client))
+        peers.begin("ours", ("10.0.0.7", 1), ("10.0.0.7", 2))
+        peers.begin("theirs", ("10.0.0.8", 1), ("10.0.0.7", 2))
+        found = await peers.get("ours"), await peers.get("theirs")
+        peers.close()
+        return found
+
+    assert asyncio.run(run()) == (Peer(uid=7), None)
+
+
+@linux
+def test_a_burst_of_connections_is_one_search() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(server.getsockname())) for _ in range(32)]
+        owners = Owners()
+        first = owners.find(clients[0].getsockname(), server.getsockname(), time.monotonic() + 60)
+        past = time.monotonic() - 1
+        assert first is not None
+        assert first.pid == os.getpid()
+        assert all(owners.find(client.getsockname(), server.getsockname(), past) == first for client in clients)
 
 
 def test_a_finder_that_fails_costs_the_attribution_only() -> None:
@@ -129,7 +205,7 @@ def test_a_finder_that_fails_costs_the_attribution_only() -> None:
     async def run() -> Peer | None:
         peers = Peers(broken)
         peers.begin("one", ("::ffff:127.0.0.1", 1), ("127.0.0.1", 2))
-        await asyncio.wait([peers._looks["one"]], timeout=5)
+        await searched(peers)
         peers.close()
         return await peers.get("one")
 

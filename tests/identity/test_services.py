@@ -11,7 +11,17 @@ import pytest
 from identity.issuers import AUD, TEAM, FakeClock, Web, key, parsed, service, verifier_for
 from tollkeeper.core.principal import Assurance
 from tollkeeper.identity.answers import Proof, Refused, Why
-from tollkeeper.identity.services import FAILED_S, Pair, Services, compare, presented, secret_digest, single_header
+from tollkeeper.identity.services import (
+    FAILED_S,
+    MAX_EXCHANGES,
+    MAX_PAIRS,
+    Pair,
+    Services,
+    compare,
+    presented,
+    secret_digest,
+    single_header,
+)
 
 SECRET = "cfast_" + "aB3" * 16
 CLIENT = f"{'0f' * 16}.access"
@@ -131,6 +141,25 @@ def test_an_exchange_that_proves_nothing_is_refused_and_not_repeated_at_once(web
         clock.now_s += FAILED_S
         await services.prove(Pair(CLIENT, SECRET))
         assert len(server.asked) == 2
+
+    with_whoami(web, test)
+
+
+def test_a_flood_of_made_up_pairs_is_no_flood_of_requests_and_pushes_nobody_out(web: Start) -> None:
+    async def test(server: Web, services: Services, _: FakeClock) -> None:
+        server.answer("/whoami", ONE.sign(service()).encode())
+        assert isinstance(await services.prove(Pair(CLIENT, SECRET)), Proof)
+        server.answer("/whoami", b"forbidden", 403)
+        flood = [Pair(f"{number}.access", SECRET) for number in range(200)]
+        found = await asyncio.gather(*(services.prove(pair) for pair in flood))
+        assert all(isinstance(one, Refused) for one in found)
+        assert len(server.asked) == 1 + MAX_EXCHANGES
+        for number in range(MAX_PAIRS + 1):
+            services._failed[b"%d" % number] = (2**40, found[0])
+        await services.prove(Pair("one-more.access", SECRET))
+        assert len(services._failed) == MAX_PAIRS
+        assert isinstance(await services.prove(Pair(CLIENT, SECRET)), Proof)
+        assert len(server.asked) == 2 + MAX_EXCHANGES
 
     with_whoami(web, test)
 

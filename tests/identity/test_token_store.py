@@ -2,9 +2,11 @@
 
 import os
 import stat
+import types
 from dataclasses import replace
 from pathlib import Path
 
+import keyring.core
 import pytest
 
 from tollkeeper.identity import token_store
@@ -87,6 +89,32 @@ def test_a_keyring_keeps_sessions_without_a_notice() -> None:
     ring.locked = False
     assert store.delete("okta")
     assert ring.kept == {}
+
+
+class SystemRing(Ring):
+    """A backend that says it is one of the library's own."""
+
+
+@pytest.mark.parametrize("place", ["keyring.backends.SecretService", "keyring.backends.macOS", "keyrings.alt.file"])
+@pytest.mark.parametrize("chained", [False, True])
+def test_a_system_keyring_is_used_through_its_library_and_a_plain_file_in_its_clothes_is_not(
+    place: str, chained: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = SystemRing()
+    monkeypatch.setattr(SystemRing, "__module__", place)
+    chain = types.SimpleNamespace(backends=[backend])
+    monkeypatch.setattr(keyring.core, "_keyring_backend", chain if chained else backend)
+    store = open_store(tmp_path)
+    store.save(SESSION)
+    is_system = not place.startswith("keyrings.alt")
+    assert isinstance(store, KeyringStore if is_system else FileStore)
+    assert bool(backend.kept) is is_system
+    assert open_store(tmp_path).load("okta") == SESSION
+    assert (store.notice == "") is is_system
+    assert store.delete("okta")
+    assert open_store(tmp_path).load("okta") is None
+    assert not backend.kept
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_without_a_system_keyring_the_tokens_are_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -231,10 +231,10 @@ def test_no_token_of_the_table_holds_the_event_loop_for_5_ms() -> None:
         taken: dict[str, float] = {}
         for name, token in tokens:
             best = 1.0
-            for _ in range(3):  # the fastest of three: a machine under load may take the processor away in one of them
-                begun = time.perf_counter()
+            for _ in range(3):  # the processor time of this thread: what others on the machine take is not in it
+                begun = time.thread_time()
                 await verifier.verify(token)
-                best = min(best, time.perf_counter() - begun)
+                best = min(best, time.thread_time() - begun)
             taken[name] = best
         return taken
 

@@ -1,6 +1,7 @@
 """``tollkeeper budget``, ``grant`` and the parts of ``policy`` that read the ledger."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,50 @@ def test_a_grant_is_given_listed_used_and_taken_back(home: Path) -> None:
     assert (held["to"], held["amount"], held["why"]) == ("ada", 5 * USD, "release night")
     assert "taken back" in run("grant", "revoke", held["id"][-8:]).stdout
     assert "$4.00 of $5.00 spent" in run("budget", "list").stdout
+    assert verify(home / "ledger.db").is_sound
+
+
+IDENTITY = """
+[issuer.okta]
+kind = "oidc"
+issuer = "https://okta.example.com"
+audience = "x"
+[issuer.partner]
+kind = "oidc"
+issuer = "https://partner.example.net"
+audience = "x"
+"""
+
+
+def test_a_grant_is_for_the_one_of_that_name_at_one_issuer(home: Path) -> None:
+    (home / "identity.toml").write_text(IDENTITY)
+    ledger = Ledger.open(home / "ledger.db", system_clock)
+    for issuer in ("https://okta.example.com", "https://partner.example.net"):
+        call = make_call(system_clock(), subject="ada")
+        call = replace(call, principal=replace(call.principal, issuer=issuer))
+        ledger.admit_now(ask_for(call, USD))
+        ledger.settle_now(settled(call, USD))
+    ledger.close_now()
+
+    def granted() -> dict[str, int]:
+        found = json.loads(run("budget", "list", "--as", "ada", "--json").stdout)["budgets"]
+        return {one["bucket"]: one["granted"] for one in found if one["rule"] == "budget.person"}
+
+    with pytest.raises(TollkeeperError, match="only unique at its issuer: add --issuer, one of okta, partner, local"):
+        run("grant", "5usd", "--to", "ada", "--budget", "person", "--why", "x")
+    with pytest.raises(TollkeeperError, match="no issuer of identity.toml"):
+        run("grant", "5usd", "--to", "ada", "--issuer", "otka", "--budget", "person", "--why", "x")
+    with pytest.raises(TollkeeperError, match="whose --to it is"):
+        run("grant", "5usd", "--issuer", "okta", "--budget", "person", "--why", "x")
+    given = run("grant", "5usd", "--to", "ada", "--issuer", "okta", "--budget", "person", "--why", "x")
+    assert "to ada at https://okta.example.com until" in given.stdout
+    hers, others = {key for key in granted() if "okta" in key}, {key for key in granted() if "okta" not in key}
+    assert (len(hers), len(others)) == (1, 2)
+    assert [granted()[key] for key in sorted(hers | others, key=lambda key: key not in hers)] == [5 * USD, 0, 0]
+    run("grant", "3usd", "--to", "ada", "--issuer", "local", "--budget", "person", "--why", "x")
+    assert granted()["lifetime;principal=ada"] == 3 * USD
+    (home / "identity.toml").write_text(IDENTITY.partition("[issuer.partner]")[0])
+    assert "to ada at https://okta.example.com" in run("grant", "1usd", "--to", "ada", "--budget", "person", "--why", "x").stdout
     assert verify(home / "ledger.db").is_sound
 
 

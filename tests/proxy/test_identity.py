@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from tollkeeper.gate.hosts import HostTable
 from tollkeeper.identity.answers import Proof, Refused, Why
 from tollkeeper.identity.channels import Resolution
 from tollkeeper.identity.git_place import Place
-from tollkeeper.identity.peer import Peer, user_name
+from tollkeeper.identity.local import user_name
+from tollkeeper.identity.peer import Peer
 from tollkeeper.identity.scan import MAX_SPELLINGS, Scan
 from tollkeeper.proxy.dispatch import SidecarMaster
 from tollkeeper.proxy.door import Door
@@ -275,6 +277,26 @@ def test_no_proof_at_all_is_refused_by_the_policys_own_word(make_road: MakeRoad)
 def test_a_known_caller_is_let_through_where_proofs_are_wanted(make_road: MakeRoad) -> None:
     road = make_road(ENFORCE + 'on_no_identity = "refuse"\n')
     assert run(road.admit(CHAT, CHAT.path, BODY, ADA, PROJECT)).decision.verdict is Verdict.ALLOW
+
+
+ASSURED = {
+    "budget": '[budget.person]\namount = "9 USD"\nwindow = "day"\nmin_assurance = "{}"\n',
+    "model": '[model.all]\nmodel = "*"\nmin_assurance = "{}"\n',
+}
+
+
+@pytest.mark.parametrize("rule", ASSURED)
+@pytest.mark.parametrize("least", [one for one in Assurance if one is not Assurance.NONE])
+def test_a_budget_and_a_model_rule_refuse_whoever_is_less_sure_than_they_demand(
+    rule: str, least: Assurance, make_road: MakeRoad
+) -> None:
+    road = make_road(ENFORCE + ASSURED[rule].format(least.value))
+    order = list(Assurance)  # the surest first
+    found = {
+        shown: run(road.admit(CHAT, CHAT.path, BODY, replace(ADA, assurance=shown), PROJECT)).decision.verdict for shown in order
+    }
+    served = order[: order.index(least) + 1]
+    assert found == {shown: Verdict.ALLOW if shown in served else Verdict.REFUSE for shown in order}
 
 
 def test_every_word_of_the_policy_means_something_at_the_desk() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from proxy.roads import ADA, NOON, PROJECT, MakeRoad, run
 from proxy.test_road import entries
 from tollkeeper.core.call import Attribution
 from tollkeeper.core.entry import Outcome
+from tollkeeper.core.principal import Assurance
+from tollkeeper.identity.answers import Proof
+from tollkeeper.identity.channels import Resolution
+from tollkeeper.identity.desk import Desk
 from tollkeeper.proxy.door import Door
 from tollkeeper.proxy.hooks import PASSAGE, SOCKET, Hooks
 from tollkeeper.proxy.road import Road
@@ -50,11 +55,18 @@ def spoken(identity: str) -> list[dict[str, Any]]:
     ]
 
 
-async def opened(road: Road, kind: str = "responses", *, attribution: Attribution = PROJECT, is_bound: bool = False) -> Socket:
+async def opened(
+    road: Road,
+    kind: str = "responses",
+    *,
+    attribution: Attribution = PROJECT,
+    is_bound: bool = False,
+    who: Resolution | None = None,
+) -> Socket:
     provider, host, path = PATHS[kind]
     endpoint = endpoint_for(provider, host, "WEBSOCKET", path)
     handshake = await road.admit(endpoint, path, b"", ADA, attribution, handshake=True)
-    socket = open_socket(road, handshake, "gpt-realtime", {"x-codex-primary-used-percent": "12"}, is_bound=is_bound)
+    socket = open_socket(road, handshake, "gpt-realtime", {"x-codex-primary-used-percent": "12"}, is_bound=is_bound, who=who)
     assert socket is not None
     return socket
 
@@ -115,6 +127,40 @@ def test_a_turn_without_room_is_not_sent_on_and_the_client_is_told(make_road: Ma
     assert road.stages.counters.refused == 1
 
 
+@pytest.mark.parametrize(
+    ("policy", "verdicts"), [("", ["allow", "allow"]), ('schema = 1\nmode = "enforce"\n', ["allow", "refuse"])]
+)
+def test_a_turn_after_the_end_of_the_token_that_opened_the_session_is_nobodys(
+    policy: str, verdicts: list[str], make_road: MakeRoad, tmp_path: Path
+) -> None:
+    now = NOON
+    proof = Proof(principal=replace(ADA, assurance=Assurance.VERIFIED, channel="header"), expires_at=NOON // 1_000_000 + 60)
+
+    async def talk(road: Road) -> Any:
+        nonlocal now
+        road.stages.desk = Desk(clock=lambda: now)
+        who = Resolution(principal=proof.principal, proof=proof)
+        socket = await opened(road, who=who)
+        for number, after_s in enumerate((80, 91)):  # clocks may differ by 30 s
+            now = NOON + after_s * 1_000_000
+            (verdict,) = await say(socket, ASK, client=True)
+            if verdict.content is not None:
+                await say(socket, *answer(f"resp_{number}"))
+        await socket.end(Outcome.OK)
+        return verdict
+
+    road = make_road(policy)
+    verdict = run(talk(road))
+    if policy:
+        assert "the token that began this has ended" in json.loads(verdict.to_client)["error"]["message"]
+    rows = [row for row in entries(tmp_path / "ledger.db") if row["kind"] in {"settle", "refuse"}]
+    assert [(row["subject"], row["verdict"], row["would"]) for row in rows] == [
+        ("ada", verdicts[0], "allow"),
+        ("anonymous", verdicts[1], "refuse"),
+    ]
+    assert road.stages.counters.identity_refusals == 1
+
+
 def test_a_burst_of_turns_on_one_socket_cannot_overspend(make_road: MakeRoad, tmp_path: Path) -> None:
     async def talk(road: Road) -> list[bool]:
         socket = await opened(road)
@@ -142,17 +188,21 @@ def test_a_fresh_turn_is_moved_to_the_model_that_the_budget_offers_and_billed_at
         verdict = await socket.frame(raw, from_client=True)
         assert verdict.content == raw.replace(b'"gpt-4o"', b'"gpt-4o-mini"')
         await say(socket, *answer())
-        going_on = raw.replace(b'"input"', b'"previous_response_id":"resp_1","input"')
+        going_on = raw.replace(b'"input"', b'"previous_response_id":"resp_0","input"')
         verdict = await socket.frame(going_on, from_client=True)
         assert verdict.content is None, "a conversation that goes on is never moved"
+        moved = raw.replace(b'"input"', b'"previous_response_id":"resp_1","input"')
+        verdict = await socket.frame(moved, from_client=True)
+        assert verdict.content == moved.replace(b'"gpt-4o"', b'"gpt-4o-mini"'), "but one that was moved goes on where it is"
+        await say(socket, *answer())
         bound = await opened(road, is_bound=True)
         assert (await bound.frame(raw, from_client=True)).content is None, "nor is what nobody may change"
         await socket.end(Outcome.OK)
         await bound.end(Outcome.OK)
 
     run(talk(make_road(policy)))
-    (settled,) = [row for row in entries(tmp_path / "ledger.db") if row["kind"] == "settle"]
-    assert (settled["verdict"], settled["cost_nanousd"]) == ("rewrite", COST)
+    settled = [row for row in entries(tmp_path / "ledger.db") if row["kind"] == "settle"]
+    assert [(row["verdict"], row["cost_nanousd"]) for row in settled] == [("rewrite", COST)] * 2
 
 
 def test_a_socket_that_dies_settles_its_turns_as_partial(make_road: MakeRoad, tmp_path: Path) -> None:

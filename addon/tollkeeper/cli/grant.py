@@ -55,7 +55,12 @@ def command() -> None:
 
 @command.command()
 @click.argument("amount")
-@click.option("--to", "whose", default="*", metavar="WHO", help="The principal.  [everybody the budget covers]")
+@click.option("--to", "whose", default="*", metavar="WHO", help="The principal's subject.  [everybody the budget covers]")
+@click.option(
+    "--issuer",
+    metavar="NAME",
+    help="Who vouches for the principal: a name in identity.toml, an issuer's address, or local.  [the only issuer there; else local]",
+)
 @click.option("--budget", required=True, metavar="NAME", help="The budget, by its name in the policy.")
 @click.option("--for", "length", default="24h", metavar="LENGTH", help='How long: "30min", "2h", "1d".  [24h]')
 @click.option("--why", required=True, metavar="TEXT", help="The reason, for the record.")
@@ -63,9 +68,17 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @_LEDGER
 def give(
-    amount: str, whose: str, budget: str, length: str, why: str, file: Path | None, as_json: bool, ledger_path: Path | None
+    amount: str,
+    whose: str,
+    issuer: str | None,
+    budget: str,
+    length: str,
+    why: str,
+    file: Path | None,
+    as_json: bool,
+    ledger_path: Path | None,
 ) -> None:
-    """Give AMOUNT more of a budget."""
+    """Give AMOUNT more of a budget. A name is only unique at its issuer, so a grant is made out to both."""
     from tollkeeper.ledger.grants import Grant
     from tollkeeper.ledger.grants import give as enter
 
@@ -80,7 +93,7 @@ def give(
     grant = Grant(
         id=new_id(at),
         budget=budget,
-        whose=whose,
+        whose=_account(whose, issuer),
         unit=unit,
         amount=size,
         from_at=at,
@@ -122,6 +135,28 @@ def revoke(grant_id: str, as_json: bool, ledger_path: Path | None) -> None:
 
     ended: Grant = _do(ledger_path, partial(take_back, grant_id, _me()))
     _tell(ended, as_json, "taken back")
+
+
+def _account(whose: str, issuer: str | None) -> str:
+    """Whom the grant is made out to: the same name at another issuer is somebody else."""
+    from tollkeeper.core.principal import HERE, account
+    from tollkeeper.identity.config import load_identity
+    from tollkeeper.identity.desk import Folder
+    from tollkeeper.ledger.grants import EVERYBODY
+
+    if whose == EVERYBODY:
+        if issuer is not None:
+            raise ConfigError("--issuer says whose --to it is; name one with --to, or leave both out for everybody")
+        return whose
+    rows = {row.name: row.authority for row in load_identity(Folder(home().root).document).issuers}
+    choices = ", ".join([*rows, "local"])
+    if issuer is not None:
+        if issuer not in rows and issuer not in HERE and "://" not in issuer:
+            raise ConfigError(f'--issuer "{issuer[:100]}" is no issuer of identity.toml; it is one of {choices}, or an address')
+        return account(whose, rows.get(issuer, issuer))
+    if len(set(rows.values())) > 1:
+        raise ConfigError(f'which "{whose[:100]}"? A name is only unique at its issuer: add --issuer, one of {choices}')
+    return account(whose, next(iter(rows.values()), ""))
 
 
 def _check_budget(name: str, unit: str, file: Path | None) -> None:

@@ -18,7 +18,7 @@ from .subject import fields_of
 
 SCHEMA = 1
 MAX_ISSUERS, MAX_SERVICES, MAX_STATIC_GROUPS = 64, 1_000, 1_000
-DOCUMENT_KEYS = ("schema", "header", "clock_skew_seconds", "handle_hours", "issuer", "service")
+DOCUMENT_KEYS = ("schema", "header", "clock_skew_seconds", "handle_hours", "static_groups", "issuer", "service")
 COMMON_KEYS = (
     "kind", "audience", "algorithms", "subject", "subjects", "groups", "static_groups", "require", "evidence", "max_life_hours",
     "jwks_url", "jwks_file", "discovery", "ca_file", "trust_email", "client_id", "client_secret", "scopes", "resource",
@@ -58,6 +58,8 @@ class IdentityConfig:
     """A header that may carry a token, besides those of Access."""
     skew_s: int = 30
     handle_s: int = 12 * 3600
+    local_groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Login name of this machine to groups."""
 
     @property
     def login_rows(self) -> tuple[Issuer, ...]:
@@ -97,6 +99,7 @@ def parse_identity(path: Path, text: str | None = None) -> IdentityConfig:
         header=header,
         skew_s=top.number("clock_skew_seconds", 0, 300, 30),
         handle_s=top.number("handle_hours", 1, 744, 12) * 3600,
+        local_groups=_static_groups(top),
     )
     problems.raise_any()
     return config

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tollkeeper.core.clock import US_PER_SECOND, Clock, system_clock
-from tollkeeper.core.principal import Principal
+from tollkeeper.core.principal import ANONYMOUS, HERE, Principal
 
 from .answers import Proof, Refused, Why
 from .channels import Checked, OnNoIdentity, Presented, Resolution, collect, resolve
@@ -20,11 +20,12 @@ from .config import NOBODY, IdentityConfig, load_identity
 from .fingerprint import CHANNEL as KEY_CHANNEL
 from .fingerprint import by_key, local_salt
 from .get_identity import GetIdentity
+from .handles import CHANNEL as HANDLE_CHANNEL
 from .handles import HandleBook
 from .jwks import KeySource, key_source
 from .local import LoginNote, local_principal
 from .peer import CHANNEL as PEER_CHANNEL
-from .peer import Peer, Peers
+from .peer import GONE_UID, Peer, Peers
 from .scan import Pairs, Scan, decoded
 from .services import Pair, Services
 from .token import looks_like_token
@@ -93,7 +94,7 @@ class Desk:
         self.owned = owned
         """Every call without a proof is the default's, whichever process makes it: a job's own proxy."""
         self.on_no_identity = on_no_identity
-        self.default = default if default is not None else local_principal()
+        self.default = self._grouped(default if default is not None else local_principal())
         self.keys: dict[str, KeySource] = {
             row.name: key_source(row, folder.keys if folder is not None else None, trust) for row in config.issuers
         }
@@ -160,17 +161,17 @@ class Desk:
         self._known.pop(connection, None)
         return found
 
-    def at_once(self, connection: str, fields: Iterable[tuple[bytes, bytes]]) -> Resolution | None:
+    def at_once(self, connection: str, fields: Iterable[tuple[bytes, bytes]], *, in_a_hurry: bool = False) -> Resolution | None:
         """``identify`` where it has to wait for nothing, None where it has.
 
-        ``fields`` are the headers as they came, undecoded.
+        ``fields`` are the headers as they came, undecoded. ``in_a_hurry``: who it is counts, and not from which process.
         """
         now = self._clock()
         offers = self._scan.offers(fields)
         if (known := self._known.get(connection)) is not None and now < known[0] and known[1] == offers:
             return known[2]
         done, peer = self.peers.at_once(connection)
-        if not done:
+        if not done and not in_a_hurry:
             return None
         received = decoded(fields)
         offered = collect(received, self.config.header) if offers else NOTHING_OFFERED
@@ -225,7 +226,7 @@ class Desk:
             password=password if isinstance(password, Refused) else self._password_now(connection),
             token=token,
             service=service,
-            peer=None if self.owned else _peer_principal(peer, default),
+            peer=None if self.owned else self._peer_principal(peer, default),
             key=by_key(self._salt, received) if needs_key else None,
             default=default,
             claims=offered.claims,
@@ -256,13 +257,41 @@ class Desk:
         found = self._login.current(self._clock() / US_PER_SECOND) if self._login is not None else None
         return found or self.default
 
+    def _peer_principal(self, peer: Peer | None, default: Principal) -> Principal | None:
+        """Whose process it is: our own user's processes are the default's, another user's are that user's."""
+        if peer is None:
+            return None
+        if peer.uid == GONE_UID:
+            return replace(ANONYMOUS, channel=PEER_CHANNEL)
+        return replace(default, channel=PEER_CHANNEL) if peer.uid == os.getuid() else self._grouped(peer.principal)
+
+    def _grouped(self, principal: Principal) -> Principal:
+        """A login of this machine with the groups that identity.toml gives it."""
+        groups = self.config.local_groups.get(principal.subject) if principal.issuer in HERE else None
+        return replace(principal, groups=principal.groups | groups) if groups else principal
+
+    def doubt(self, who: Resolution | None) -> Refused | None:
+        """Why whoever opened a session is not believed any more, None while they are. For sessions that outlive a request."""
+        return None if who is None or who.proof is None else self._ended(who.proof)
+
     def _password_now(self, connection: str) -> Proof | Refused | None:
         """What the connection proved when it was opened: it may have ended since."""
         found = self._passwords.get(connection)
-        if isinstance(found, Proof) and found.expires_at and self._clock() / US_PER_SECOND >= found.expires_at:
-            remedy = "start the command again with `tollkeeper run`, or log in again"
-            return Refused(why=Why.EXPIRED, reason="the proxy password has ended with its session", remedy=remedy)
-        return found
+        return (self._ended(found) or found) if isinstance(found, Proof) else found
+
+    def _ended(self, proof: Proof) -> Refused | None:
+        """Why a proof that was good is not any more: its time is over, or its log-in was ended."""
+        is_handle = proof.principal.channel == HANDLE_CHANNEL
+        if proof.expires_at and self._clock() / US_PER_SECOND >= proof.expires_at + (0 if is_handle else self.config.skew_s):
+            if is_handle:
+                remedy = "start the command again with `tollkeeper run`, or log in again"
+                return Refused(why=Why.EXPIRED, reason="the proxy password has ended with its session", remedy=remedy)
+            return Refused(why=Why.EXPIRED, reason="the token that began this has ended", remedy="connect again with a new one")
+        if is_handle and not self.handles.stands(proof.row):
+            return Refused(
+                why=Why.EXPIRED, reason="the log-in of this proxy password was ended", remedy="log in again: `tollkeeper login`"
+            )
+        return None
 
     async def _password(self, connection: str, values: Sequence[str]) -> Proof | Refused:
         if len(values) != 1:
@@ -275,13 +304,6 @@ class Desk:
             return await self.verifier.verify(password, PASSWORD_CHANNEL)
         peer = await self.peers.get(connection)
         return self.handles.prove(user, password, peer.uid if peer is not None else None)
-
-
-def _peer_principal(peer: Peer | None, default: Principal) -> Principal | None:
-    """Whose process it is: our own user's processes are the default's, another user's are that user's."""
-    if peer is None:
-        return None
-    return replace(default, channel=PEER_CHANNEL) if peer.uid == os.getuid() else peer.principal
 
 
 def basic(header: str) -> tuple[str, str] | None:

@@ -100,6 +100,13 @@ class HandleBook:
             self._follow()
         return prove({**self._filed, **self._own}, user, password, self._clock() / US_PER_SECOND, peer_uid)
 
+    def stands(self, user: str) -> bool:
+        """Whether a password that was accepted is still known: a log-out takes it from the file."""
+        if user in self._own:
+            return True
+        self._follow()
+        return user in self._filed
+
     def hold(self, handle: Handle) -> None:
         """Know a handle in this process only: for CI, which stores nothing."""
         self._own[handle.user] = handle

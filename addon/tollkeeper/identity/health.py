@@ -19,6 +19,8 @@ from .token_store import open_store
 
 GROUP = "identity"
 SOON_S = 900
+MEASURED_S = 10
+"""How exactly a clock can be compared by an answer that took seconds to come."""
 _PROBE = "tollkeeper-doctor"
 """A ``kid`` that no issuer has: asking for it fetches the keys."""
 
@@ -46,6 +48,7 @@ async def _examine(
         checks = [Check(GROUP, State.OK, f"{folder.document} parses; issuers: {rows}; service tokens: {len(config.services)}")]
         if keys:
             checks += await asyncio.gather(*(_keys(desk, row) for row in config.issuers))
+            checks += _clock(desk, config)
         for row in config.login_rows:
             checks.append(await _session(desk, folder, row, clock, trust))
         checks += await _job(desk, config, environ)
@@ -60,6 +63,20 @@ async def _keys(desk: Desk, row: Issuer) -> Check:
     if isinstance(found, Refused) and found.why is Why.UNREACHABLE:
         return Check(GROUP, State.FAILED, f"{row.name}: {found.reason}", found.remedy or None)
     return Check(GROUP, State.OK, f"{row.name}: {state}")
+
+
+def _clock(desk: Desk, config: IdentityConfig) -> list[Check]:
+    """A clock that is wrong refuses every token; the issuers that were just asked know what time it is."""
+    found = [(abs(ahead), ahead, name) for name, source in desk.keys.items() if (ahead := source.ahead_s) is not None]
+    if not found:
+        return []
+    off, ahead, name = min(found)  # one issuer may be wrong itself; all of them are not
+    if off <= max(config.skew_s, MEASURED_S):
+        return [Check(GROUP, State.OK, "this machine's clock agrees with the issuers'")]
+    way = "ahead of" if ahead > 0 else "behind"
+    allowed = f"clock_skew_seconds = {config.skew_s}"
+    detail = f"this machine's clock is {off:.0f} s {way} that of {name}: tokens look ended or not begun ({allowed})"
+    return [Check(GROUP, State.FAILED, detail, "timedatectl set-ntp true")]
 
 
 async def _session(desk: Desk, folder: Folder, row: Issuer, clock: Clock, trust: Path | None) -> Check:

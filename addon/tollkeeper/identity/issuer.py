@@ -93,6 +93,11 @@ class Issuer:
     notes: Mapping[str, str] = field(default=NOTHING)
 
     @property
+    def authority(self) -> str:
+        """What principals of this row have as their issuer, and budgets and grants tell equal subjects apart by."""
+        return self.issuers[0] if self.issuers else f"spiffe://{self.trust_domain}"
+
+    @property
     def trust_domain(self) -> str:
         """SPIFFE: the domain its subjects must stand in; empty for every other kind."""
         return self.notes.get("trust_domain", "")

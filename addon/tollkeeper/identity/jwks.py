@@ -12,6 +12,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 from .answers import Refused, Why
 from .issuer import Issuer
 from .keys import Key, KeysError, read_keys
-from .web import MAX_BODY_BYTES, WebError, ask, check_url, is_loopback_url
+from .web import MAX_BODY_BYTES, Answer, WebError, ask, check_url, is_loopback_url
 
 FRESH_S = 600.0
 STALE_S = 86_400.0
@@ -33,6 +34,9 @@ DISCOVERY_S = 86_400.0
 
 class KeySource(Protocol):
     """Where keys come from."""
+
+    ahead_s: float | None = None
+    """How far this machine's clock was ahead of the issuer's at the last fetch; None when nothing is known of it."""
 
     async def key(self, kid: str) -> Key | Refused:
         """The key of that name, or why there is none."""
@@ -68,6 +72,7 @@ class FetchedKeys:
         self._flight: asyncio.Task[None] | None = None
         self._file = folder / f"{sha256(self._place.encode()).hexdigest()[:24]}.json" if folder is not None else None
         self._loaded = self._file is None
+        self.ahead_s: float | None = None
         self.fetches = 0
         self.trouble = ""
         """Why the last fetch failed; empty when it did not."""
@@ -128,6 +133,7 @@ class FetchedKeys:
             answer = await ask(await self._address(), trust=self._trust)
             if answer.status != 200:
                 raise WebError(f"its address answers with status {answer.status}")
+            self.ahead_s = _ahead_s(answer, time.time())
             # Building the keys takes a millisecond or two: not on the road.
             self._keys = await asyncio.to_thread(read_keys, answer.body, self._row.algorithms)
             self._read_at, self.trouble = self._monotonic(), ""
@@ -170,6 +176,8 @@ class FetchedKeys:
 
 class FileKeys:
     """Keys from a file, read again when it changes (Kubernetes: ``kubectl get --raw /openid/v1/jwks``)."""
+
+    ahead_s: float | None = None
 
     def __init__(self, row: Issuer, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._row = row
@@ -232,6 +240,15 @@ def discovered(raw: bytes, issuer: str) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("issuer") != issuer:
         raise WebError("its discovery document names another issuer than the configuration")
     return document
+
+
+def _ahead_s(answer: Answer, now_s: float) -> float | None:
+    """Our clock less the server's, by the ``Date`` and ``Age`` of an answer (RFC 9110, 6.6.1; RFC 9111, 5.1); to a second or some."""
+    try:
+        told = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        return now_s - told - min(int(answer.headers.get("age", "0")), 10**9)
+    except (KeyError, ValueError, OverflowError):
+        return None
 
 
 def _keep(path: Path, place: str, body: bytes) -> None:

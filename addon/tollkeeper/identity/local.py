@@ -1,8 +1,8 @@
 """The weakest identities: whoever is logged in on this machine, by the OS or by the last ``tollkeeper login``."""
 
-import getpass
 import json
 import os
+import pwd
 from pathlib import Path
 
 from tollkeeper.core.principal import Assurance, Principal
@@ -13,11 +13,18 @@ MAX_NOTE_BYTES = 131_072
 
 def local_principal(channel: str = "default") -> Principal:
     """The OS user that runs the proxy: a login on this machine, not a proof of who sits there."""
+    # Not getpass.getuser(): it believes LOGNAME and USER, which anyone can set to another's name.
+    return Principal(subject=user_name(os.getuid()), issuer="local", channel=channel, assurance=Assurance.LOCAL_LOGIN)
+
+
+def user_name(uid: int) -> str:
+    """The login name, ``uid:1000`` when it has none; empty for a user who is not known."""
+    if uid < 0:
+        return ""
     try:
-        subject = getpass.getuser()
-    except (KeyError, OSError):
-        subject = f"uid:{os.getuid()}"
-    return Principal(subject=subject, issuer="local", channel=channel, assurance=Assurance.LOCAL_LOGIN)
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return f"uid:{uid}"
 
 
 class LoginNote:

@@ -13,7 +13,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
-from .peer import Peer
+from .briefly import Briefly
+from .peer import GONE_UID, Peer
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -24,11 +25,25 @@ MAX_COMMAND_CHARS = 64
 
 
 def socket_owner(client: tuple[str, int], server: tuple[str, int]) -> tuple[int, int] | None:
-    """(uid, inode) of the client's end of a connection between two addresses of this machine; None when there is none."""
+    """(uid, inode) of the client's end of a connection between two addresses of this machine; None when there is none.
+
+    A socket that its process has closed has inode 0. Its uid is then kept by new kernels (``sk_uid``) and 0 with old ones.
+    """
     try:
         return _ask_kernel(client, server)
     except OSError:
         return None  # no netlink in this sandbox, or the connection is gone
+
+
+def owner_uid(client: tuple[str, int], server: tuple[str, int]) -> int | None:
+    """The user alone: the question never leaves the kernel, so it is answered where it is asked (0.013 ms)."""
+    owner = socket_owner(client, server)
+    return None if owner is None else _uid(owner)
+
+
+def _uid(owner: tuple[int, int]) -> int:
+    uid, inode = owner
+    return uid if uid or inode else GONE_UID
 
 
 def _ask_kernel(client: tuple[str, int], server: tuple[str, int]) -> tuple[int, int] | None:
@@ -41,37 +56,58 @@ def _ask_kernel(client: tuple[str, int], server: tuple[str, int]) -> tuple[int, 
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as kernel:
         kernel.settimeout(0.05)
         kernel.sendto(message, (0, 0))
-        answer = kernel.recv(4096)
+        answer, sender = kernel.recvfrom(4096)
+    if sender[0] != 0:  # netlink(7): 0 is the kernel; a process with the right capability could write to us, too
+        return None
     if len(answer) < 16 + 72 or struct.unpack_from("=H", answer, 4)[0] != _SOCK_DIAG_BY_FAMILY:
         return None
     uid, inode = struct.unpack_from("=II", answer, 16 + 64)
-    return (uid, inode) if inode else None
+    return uid, inode
 
 
 class Owners:
-    """Finds processes by socket. Remembers who connected last: a client opens many connections, and is asked first."""
+    """Finds processes by socket, for one thread.
+
+    Remembers who connected last: a client opens many connections, and is asked first. Remembers for a second every socket that a search
+    came past, and what was read of its process: a burst of connections costs one search.
+    """
 
     def __init__(self, remembered: int = 64) -> None:
         self._recent: OrderedDict[int, None] = OrderedDict()
         self._remembered = remembered
+        self._holders: Briefly[int] = Briefly()
+        self._described: Briefly[Peer] = Briefly()
 
     def find(self, client: tuple[str, int], server: tuple[str, int], deadline: float) -> Peer | None:
         """What is known by ``deadline`` (``time.monotonic``): the uid at least, once the kernel knows the connection."""
         owner = socket_owner(client, server)
         if owner is None:
             return None
-        uid, inode = owner
-        wanted = f"socket:[{inode}]"
+        uid, inode = _uid(owner), owner[1]
+        if not inode:
+            return Peer(uid=uid)
+        pid = self._holders.get(inode)
+        if pid is None:
+            pid = self._search(uid, inode, deadline)
+        if pid is None:
+            return Peer(uid=uid)
+        self._recent[pid] = None
+        self._recent.move_to_end(pid)
+        while len(self._recent) > self._remembered:
+            self._recent.popitem(last=False)
+        return self._described.get((uid, pid)) or self._described.put((uid, pid), describe(uid, pid))
+
+    def _search(self, uid: int, inode: int, deadline: float) -> int | None:
         for pid in self._candidates(uid):
-            if _holds(pid, wanted):
-                self._recent[pid] = None
-                self._recent.move_to_end(pid)
-                while len(self._recent) > self._remembered:
-                    self._recent.popitem(last=False)
-                return describe(uid, pid)
+            held = _sockets(pid)
+            for other in held:
+                if self._holders.get(other) is None:  # a child that inherited it is the younger, and was asked first
+                    self._holders.put(other, pid)
+            if inode in held:
+                return pid
             if time.monotonic() > deadline:
                 break
-        return Peer(uid=uid)
+        return None
 
     def _candidates(self, uid: int) -> Iterator[int]:
         """Recent clients, then the user's processes, newest first."""
@@ -129,12 +165,14 @@ def command_name(words: list[str]) -> str:
     return "".join(char for char in name if char.isprintable())[:MAX_COMMAND_CHARS]
 
 
-def _holds(pid: int, wanted: str) -> bool:
+def _sockets(pid: int) -> set[int]:
+    """The inodes of the sockets that a process holds; none when it may not be looked at, or is gone."""
     try:
         with os.scandir(f"/proc/{pid}/fd") as entries:
-            return any(_link(entry.path) == wanted for entry in entries)
+            links = [_link(entry.path) for entry in entries]
     except OSError:
-        return False
+        return set()
+    return {int(link[8:-1]) for link in links if link.startswith("socket:[")}
 
 
 def _link(path: str) -> str:

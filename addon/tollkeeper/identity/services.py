@@ -28,6 +28,8 @@ from .web import WebError, ask
 MAX_ID_CHARS, MAX_SECRET_CHARS = 128, 128
 FAILED_S = 30
 MAX_PAIRS = 1024
+MAX_EXCHANGES = 16
+"""Under way at once: made-up pairs must not become a flood of requests to the address that proves real ones."""
 CHANNEL = "service-token"
 ID_HEADER, SECRET_HEADER = "cf-access-client-id", "cf-access-client-secret"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -103,7 +105,9 @@ class Services:
         self._clock = clock
         self._trust = trust
         self._salt = secrets.token_bytes(32)
-        self._known: OrderedDict[bytes, tuple[float, Proof | Refused]] = OrderedDict()
+        self._proved: OrderedDict[bytes, tuple[float, Proof | Refused]] = OrderedDict()
+        self._failed: OrderedDict[bytes, tuple[float, Proof | Refused]] = OrderedDict()
+        """Apart from those that were proved, which a flood of wrong ones must not push out."""
         self._flights: dict[bytes, asyncio.Task[Proof | Refused]] = {}
 
     def at_once(self, pair: Pair) -> Proof | Refused | None:
@@ -112,7 +116,8 @@ class Services:
             return compare(self._config.services, pair)
         if not _ID.fullmatch(pair.client_id) or not _SECRET.fullmatch(pair.secret):
             return Refused(why=Why.SECRET, reason="the service token has not the form of one")
-        hit = self._known.get(self._key(pair))
+        key = self._key(pair)
+        hit = self._proved.get(key) or self._failed.get(key)
         return hit[1] if hit is not None and self._clock() / US_PER_SECOND < hit[0] else None
 
     def _key(self, pair: Pair) -> bytes:
@@ -125,6 +130,9 @@ class Services:
         asked = [row for row in self._config.issuers if row.whoami]
         key = self._key(pair)
         if key not in self._flights:
+            if len(self._flights) >= MAX_EXCHANGES:
+                reason = f"{MAX_EXCHANGES} service tokens are being proved just now"
+                return Refused(why=Why.UNREACHABLE, reason=reason, remedy="try again in a moment")
             task = asyncio.get_running_loop().create_task(self._exchange(key, asked, pair))
             self._flights[key] = task
             task.add_done_callback(lambda _: self._flights.pop(key, None))
@@ -137,9 +145,11 @@ class Services:
             if isinstance(found, Proof):
                 break
         now_s = self._clock() / US_PER_SECOND
-        self._known[key] = (found.expires_at if isinstance(found, Proof) else now_s + FAILED_S, found)
-        while len(self._known) > MAX_PAIRS:
-            self._known.popitem(last=False)
+        known, other = (self._proved, self._failed) if isinstance(found, Proof) else (self._failed, self._proved)
+        other.pop(key, None)
+        known[key] = (found.expires_at if isinstance(found, Proof) else now_s + FAILED_S, found)
+        while len(known) > MAX_PAIRS:
+            known.popitem(last=False)
         return found
 
     async def _at(self, row: Issuer, pair: Pair) -> Proof | Refused:

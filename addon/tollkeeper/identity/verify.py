@@ -128,7 +128,7 @@ class Verifier:
         return Proof(
             principal=Principal(
                 subject=subject,
-                issuer=row.issuers[0] if row.issuers else f"spiffe://{row.trust_domain}",
+                issuer=row.authority,
                 assurance=Assurance.VERIFIED,
                 groups=groups | row.static_groups.get(subject, frozenset()),
             ),

@@ -17,7 +17,7 @@ from tollkeeper.core.entry import Kind
 from tollkeeper.core.errors import LedgerError
 
 from .columns import INDEX
-from .row import blank_row, encode, text
+from .row import MAX_TEXT, blank_row, encode, text
 from .store import open_reader, translate
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ _SELECT = f"SELECT {_COLUMNS} FROM granted"  # noqa: S608 — fixed names
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """``amount`` more (in ``unit``) of a budget for a principal, or ``*``, from ``from_at`` to before ``until_at`` (UTC µs)."""
+    """``amount`` more (in ``unit``) of a budget from ``from_at`` to before ``until_at`` (UTC µs).
+
+    ``whose`` is an account (``core.principal.account``), or ``*`` for everybody.
+    """
 
     id: str
     budget: str
@@ -75,6 +78,8 @@ def give(grant: Grant, journal: "Journal") -> Grant:
     """Enter a grant. It holds from the next call on, in every process."""
     if grant.amount <= 0 or grant.until_at <= grant.from_at:
         raise LedgerError("a grant is more than nothing, and ends after it begins")
+    if text(grant.whose) != grant.whose:
+        raise LedgerError(f"whom a grant is for is printable text of {MAX_TEXT} characters at most, with the issuer")
     _enter(journal, grant, revision=1)
     return grant
 

@@ -4,6 +4,8 @@ from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import quote as percent_encode
 
+from tollkeeper.core.principal import HERE
+
 from .facts import CLAIMED_SESSION, FIELDS, GROUPS, LABELS, Values
 from .globs import Glob, any_of, exactly
 from .model import OF_PRINCIPAL, Budget, Field, Scope
@@ -28,8 +30,6 @@ COLUMNS: Final = {
 }
 """The ledger's column for each field; ``model`` is the one really asked, so a rewritten call counts under its new model."""
 
-HERE = frozenset({"", "local"})
-"""Issuers that keys do not name."""
 MAX_GROUPS = 64
 """Shares that one call counts in at most, where a budget is divided by group."""
 

@@ -82,8 +82,7 @@ def values_of(call: Call, model: str | None, used: Used | None = None) -> Values
             ]
     else:
         found = [kept(principal.subject), kept(claimed.project), kept(model or ""), kept(endpoint.provider), *UNKNOWN[4:LABELS]]
-        if Field.ISSUER in used.fields:
-            found[_ISSUER] = kept(principal.issuer)
+        found[_ISSUER] = kept(principal.issuer)
     labels: tuple[tuple[str, str], ...] = ()
     if claimed.tags and (used is None or used.labels is None or used.labels):
         labels = tuple((kept(name), kept(value)) for name, value in claimed.tags[:MAX_LABELS])
@@ -106,14 +105,13 @@ def variables(facts: Values) -> Mapping[str, Any]:
 
 def used_by(policy: Policy) -> Used:
     """Which facts the rules of ``policy`` look at."""
-    fields: set[Field] = {Field.PRINCIPAL}  # grants are given to principals
+    # Grants are given to principals, and a subject is only unique at its issuer.
+    fields: set[Field] = {Field.PRINCIPAL, Field.ISSUER}
     labels: set[str] = set()
     conditions: list[str] = []
     for budget in policy.budgets:
         fields.update(name for name, _ in budget.scope)
         fields.update(budget.per)
-        if Field.PRINCIPAL in {*budget.per, *dict(budget.scope)}:
-            fields.add(Field.ISSUER)  # a subject is only unique at its issuer
         labels.update(name for name, _ in budget.labels)
         labels.update(budget.per_labels)
         conditions.append(budget.when)
@@ -121,8 +119,6 @@ def used_by(policy: Policy) -> Used:
             fields.add(Field.ASSURANCE)
     for rule in policy.models:
         fields.update(name for rate in rule.rates for name in rate.per)
-        if any(Field.PRINCIPAL in rate.per for rate in rule.rates):
-            fields.add(Field.ISSUER)
         labels.update(name for rate in rule.rates for name in rate.per_labels)
         if rule.min_assurance is not None:
             fields.add(Field.ASSURANCE)

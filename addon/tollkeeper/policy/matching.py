@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from tollkeeper.core.admission import Bucket, Limit
 from tollkeeper.core.call import Call
 from tollkeeper.core.decision import Target
-from tollkeeper.core.principal import Assurance
+from tollkeeper.core.principal import Assurance, account
 
 from .buckets import bucket_key, bucket_scope, scope_of, shares
 from .facts import INDEX, MAX_VALUE_CHARS, Values, kept, used_by, values, values_of
@@ -23,7 +23,7 @@ MAX_REWRITES = 16
 """Models offered for one call at most, over all its budgets: each costs a price quote."""
 
 _STRENGTH: Final = {assurance: position for position, assurance in enumerate(reversed(Assurance))}
-_PRINCIPAL, _ASSURANCE = INDEX[Field.PRINCIPAL], INDEX[Field.ASSURANCE]
+_PRINCIPAL, _ISSUER, _ASSURANCE = INDEX[Field.PRINCIPAL], INDEX[Field.ISSUER], INDEX[Field.ASSURANCE]
 
 
 class Offer(NamedTuple):
@@ -43,7 +43,7 @@ class Slot:
         self.clock = clock
         self.key = key or bucket_key(budget, facts)
         self.scope = bucket_scope(budget, facts)
-        self._whose = facts[_PRINCIPAL]
+        self._whose = account(facts[_PRINCIPAL], facts[_ISSUER]) if facts[_PRINCIPAL] else ""
         self._label = budget.window.label
         self._length_us = budget.window.length_us
         # One tuple, replaced whole: another thread sees the old limit or the new one, never half of each.

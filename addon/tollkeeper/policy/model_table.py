@@ -16,7 +16,7 @@ MODEL_KEYS: Final = (
     "max_per_minute", "share", "per", "min_assurance", "mode", "on_exceed", "message",
 )  # fmt: skip
 MAX_EXCEPTIONS = 16
-_SAYS = ("allow", "deny", "max_cost", "max_output_tokens", "max_effort", "max_parallel", "max_per_minute")
+_SAYS = ("allow", "deny", "max_cost", "max_output_tokens", "max_effort", "max_parallel", "max_per_minute", "min_assurance")
 _MINUTE = WindowSpec(kind=WindowKind.ROLLING, length_us=60 * US_PER_SECOND)
 _NOW = WindowSpec(kind=WindowKind.LIFETIME)
 

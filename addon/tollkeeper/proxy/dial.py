@@ -17,12 +17,15 @@ from mitmproxy.proxy import commands, events, server_hooks
 from mitmproxy.proxy.server import ConnectionHandler, ConnectionIO
 
 from .chain import Streams, UpstreamProxy, open_through
+from .egress import as_ip, unwrapped
 
 logger = logging.getLogger(__name__)
 
 ATTEMPT_SECONDS = 15.0
 """For one address; the next one of the name is tried then. The system's own limit is about two minutes."""
 MAX_ADDRESSES = 8
+
+LOOP = "refused: it leads back to this proxy"
 
 type Address = tuple[str, int]
 type Check = Callable[[str, str], str | None]
@@ -84,6 +87,9 @@ async def open_connection(handler: ConnectionHandler, command: commands.OpenConn
             connection.timestamp_start = time.time()
             address = (connection.address[0], connection.address[1])
             reader, writer = await dialer.open(address, connection.sockname)
+            if _leads_back(writer, _own_ports(handler)):
+                writer.transport.abort()
+                raise OSError(LOOP)
         except (OSError, UnicodeError, asyncio.CancelledError) as error:  # a name that is none cannot be encoded
             await _failed(handler, command, hook_data, str(error) or "connection cancelled")
             if isinstance(error, asyncio.CancelledError):
@@ -97,6 +103,23 @@ async def open_connection(handler: ConnectionHandler, command: commands.OpenConn
         finally:
             connection.timestamp_end = time.time()
             await handler.handle_hook(server_hooks.ServerDisconnectedHook(hook_data))
+
+
+def _own_ports(handler: Any) -> set[int]:
+    """Where this process listens."""
+    return {address[1] for address in handler.master.addons.get("proxyserver").listen_addrs()}
+
+
+def _leads_back(writer: asyncio.StreamWriter, own_ports: set[int]) -> bool:
+    """Whether a connection is to our own listener, however its address was written.
+
+    We would see ourselves at its other end: another user of the machine would become the one who runs the proxy.
+    """
+    there, here = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
+    if there is None or here is None or there[1] not in own_ports:
+        return False
+    ip = as_ip(there[0])
+    return there[0] == here[0] or (ip is not None and unwrapped(ip).is_loopback)
 
 
 async def _failed(

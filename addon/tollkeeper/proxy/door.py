@@ -15,17 +15,19 @@ from tollkeeper.gate.hosts import KnownHost
 from tollkeeper.identity.answers import Proof, Refused, Why
 from tollkeeper.identity.handles import ANY_UID, NEVER, Login, known
 
-from .egress import OPEN, Egress, host_of_plain, is_http1
+from .distrust import Distrust
+from .egress import Asked, Egress, host_of_plain, is_http1
 from .h2 import ALPN
 from .intercept import Passage, on_tls
 from .origins import Origins
 from .resolve import Address
-from .safety import guarded, note_fault
+from .safety import guarded, guarded_async, note_fault
 from .stages import Stages
 from .unopened import Unopened
 
 logger = logging.getLogger(__name__)
 
+ASKED_NOTHING = Asked()
 WANTED = "this proxy asks for the password that `tollkeeper run` or `tollkeeper env` puts into HTTPS_PROXY"
 type Shown = Coroutine[Any, Any, Proof | Refused | None]
 """What a proxy password proves, to be awaited."""
@@ -44,12 +46,13 @@ class Door:
         *,
         credentials: Mapping[str, str],
         pins: Mapping[Address, Address],
-        egress: Egress = OPEN,
+        egress: Asked = ASKED_NOTHING,
         until: int = 0,
         is_shared: bool = True,
     ) -> None:
         self.stages = stages
-        self.egress = egress
+        self._asked, self._policy = egress, stages.policy
+        self._egress = egress.under(stages.policy)
         self.asks_password = bool(credentials)
         for user, password in credentials.items():
             uid = ANY_UID if is_shared else os.getuid()
@@ -60,6 +63,7 @@ class Door:
         self._admitted: set[str] = set()
         self._original: dict[str, Address] = {}
         self.unopened = Unopened(stages)
+        self.distrust = Distrust(stages.counters)
 
     async def done(self) -> None:
         """Record what is still to be recorded, before the ledger is closed."""
@@ -81,6 +85,18 @@ class Door:
             subject.context.server.error = "Tollkeeper fault; the policy is closed"
         elif isinstance(subject, http.HTTPFlow):
             subject.response = http.Response.make(503, b"", {"connection": "close"})
+
+    @property
+    def egress(self) -> Egress:
+        """The rules for what is no AI traffic, under the policy of this moment."""
+        if self.stages.policy is not self._policy:
+            self._policy = self.stages.policy
+            self._egress = self._asked.under(self._policy)
+        return self._egress
+
+    def check_address(self, host: str, ip: str) -> str | None:
+        """Why ``host`` must not be dialled at ``ip``, under the policy of this moment."""
+        return self.egress.address(host, ip)
 
     @property
     def is_closed(self) -> bool:
@@ -148,7 +164,7 @@ class Door:
             data.ignore_connection = True
             context.server.error = f"refused: {reason}"  # mitmproxy then opens nothing and closes the client's side
             return
-        enforce = self.stages.policy.mode == "enforce"
+        enforce = self.stages.policy.enforces or self.egress.strict
         alpn = tuple(hello.alpn_protocols or ())
         passage = on_tls(self.is_ai, hello.sni, target, alpn, enforce=enforce, speaks_grpc=self.stages.hosts.speaks_grpc)
         if passage is Passage.OPEN_H2:
@@ -169,7 +185,7 @@ class Door:
 
     def _unopened(self, connection: str, host: KnownHost, name: str) -> str | None:
         """Why a connection that will not be opened must not be made: all that says who makes it is the connection itself."""
-        who = self.stages.desk.at_once(connection, ())
+        who = self.stages.desk.at_once(connection, (), in_a_hurry=True)
         fault = who.refusal if who is not None else None
         principal = who.principal if who is not None else self.stages.principal
         return self.unopened.admit(host, name, principal, self.origins.of(connection, who), fault)
@@ -202,13 +218,19 @@ class Door:
             self.refuse(reason)
         return reason is None
 
+    @guarded_async
+    async def tls_failed_client(self, data: tls.TlsData) -> None:
+        """A client broke off its handshake with us: find out who, for the log, ``status`` and ``doctor``."""
+        host, connection = data.conn.sni or "unknown", data.context.client
+        peer = await self.stages.desk.peer(connection.id)
+        self.distrust.failed(host, connection.peername[0], peer, data.conn.error or "")
+
     @guarded
-    def tls_failed_client(self, data: tls.TlsData) -> None:
-        """A client broke off its handshake with us; counted by host, for ``status`` and ``doctor``."""
-        host = data.conn.sni or "unknown"
-        seen = self.stages.counters.untrusting_hosts
-        if host in seen or len(seen) < 1000:
-            seen[host] = seen.get(host, 0) + 1
+    def tls_established_client(self, data: tls.TlsData) -> None:
+        """A client trusts us."""
+        connection = data.context.client
+        peer = self.stages.desk.peers.at_once(connection.id)[1]
+        self.distrust.worked(data.conn.sni or "unknown", connection.peername[0], peer)
 
     @guarded
     def server_connect(self, data: ServerConnectionHookData) -> None:

@@ -7,7 +7,7 @@ from mitmproxy.proxy.mode_specs import TransparentMode
 
 from .door import Door
 from .egress import bare_host
-from .modes import Mode, based
+from .modes import Mode, based, is_foreign_page
 from .safety import guarded, note_fault
 
 
@@ -47,6 +47,10 @@ class Entrance:
         is_caught = isinstance(flow.client_conn.proxy_mode, TransparentMode)
         if not is_caught and request.port == sockname[1] and request.host in {sockname[0], "localhost", "127.0.0.1", "::1"}:
             if (found := based(request.path, self.door.is_ai)) is not None:
+                if is_foreign_page(request.headers.get_all("origin")):
+                    self.door.refuse("a web page of another site calls a base URL")
+                    flow.response = refused(403, "a web page may not call in the name of whoever looks at it (Origin)")
+                    return
                 host, request.path = found
                 request.scheme, request.port, request.host = "https", 443, host
             return

@@ -89,10 +89,14 @@ class Hooks:
     async def _renew_holds(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            for passage in [passage for flow in self.inflight.values() for passage in _passages(flow)]:
+            for passage in self.passages():
                 if passage.held and not passage.settled:
                     with contextlib.suppress(LedgerError):  # the next settle will say so
                         await self.stages.ledger.renew(passage.call.id)
+
+    def passages(self) -> list[Passage]:
+        """The calls under way."""
+        return [passage for flow in self.inflight.values() for passage in _passages(flow)]
 
     @guarded
     def requestheaders(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
@@ -253,7 +257,7 @@ class Hooks:
             passage.status = 101
             bound = is_bound(passage.call.endpoint.host, flow.request.headers.fields)
             model = model_in_query(ascii_target(flow.request.path))
-            flow.metadata[SOCKET] = open_socket(self.road, passage, model, headers, is_bound=bound)
+            flow.metadata[SOCKET] = open_socket(self.road, passage, model, headers, is_bound=bound, who=flow.metadata.get(WHO))
             return
         self.road.listen(passage, response.status_code, headers)
         if passage.strainer is not None:

@@ -4,7 +4,8 @@ Base URLs need no CA: ``http://127.0.0.1:8877/openai/v1`` stands for ``https://a
 name from ``BASES``, or an AI host's full name.
 """
 
-from collections.abc import Callable
+import ipaddress
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from tollkeeper.core.errors import ConfigError, GateError
@@ -54,6 +55,30 @@ def based(target: str, is_ai: IsAi) -> tuple[str, str] | None:
     if "." not in host or ":" in host or not is_ai(host):
         return None
     return host, f"/{rest}" if slash else f"/{question}{query}"
+
+
+def is_foreign_page(origins: Sequence[str]) -> bool:
+    """Whether a web page of another site sends this: its ``Origin`` headers (RFC 6454) name a site that is not on this machine.
+
+    Browsers let any page send a plain POST to a loopback address, unread, and the call would count as its reader's. Applications
+    with schemes of their own (``app://``, ``vscode-file://``, extensions) are installed, not visited.
+    """
+    for origin in origins:
+        scheme, _, rest = origin.strip().lower().partition("://")
+        if scheme == "null":
+            return True
+        if scheme in {"http", "https"}:
+            host = rest.removeprefix("[").partition("]")[0] if rest.startswith("[") else rest.partition(":")[0]
+            if host != "localhost" and not host.endswith(".localhost") and not _is_loopback_address(host):
+                return True
+    return False
+
+
+def _is_loopback_address(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def listeners(mode: Mode, port: int, transparent_hosts: tuple[str, ...], transparent_port: int) -> list[str]:

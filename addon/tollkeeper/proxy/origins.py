@@ -8,7 +8,8 @@ from dataclasses import replace
 from tollkeeper.core.call import Attribution
 from tollkeeper.identity.channels import Resolution
 from tollkeeper.identity.job_place import NO_JOB, job_place
-from tollkeeper.identity.peer import Peer, user_name
+from tollkeeper.identity.local import user_name
+from tollkeeper.identity.peer import Peer
 
 from .stages import Stages
 

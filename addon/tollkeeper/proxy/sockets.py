@@ -6,17 +6,20 @@ A frame is looked at before it is sent on. One that begins a turn waits for the 
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 from tollkeeper.core.call import Attribution, Call
 from tollkeeper.core.entry import Outcome
 from tollkeeper.core.errors import LedgerError
 from tollkeeper.core.ids import new_id
+from tollkeeper.core.principal import ANONYMOUS
 from tollkeeper.core.usage import Reading, UsageSource
+from tollkeeper.identity.channels import Resolution
 from tollkeeper.wire.attribution import attribute
 from tollkeeper.wire.dialects import SESSIONS
 from tollkeeper.wire.plans import windows_in
-from tollkeeper.wire.sessions import Opening, Refused, SessionReader, Turn, parse_frame
+from tollkeeper.wire.sessions import Opening, Refused, SessionReader, Turn, Watched, parse_frame
 
 from .passage import Passage
 from .road import LARGE_BODY_BYTES, Road
@@ -50,10 +53,16 @@ STOPPING = Verdict(content=None, ends_session=True, reason="Tollkeeper is stoppi
 
 
 class Socket:
-    """A session under way. ``handshake`` is the passage of its upgrade; ``is_bound``: nobody may change what the client says in it."""
+    """A session under way. ``handshake`` is the passage of its upgrade; ``is_bound``: nobody may change what the client says in it.
 
-    def __init__(self, road: Road, reader: SessionReader, handshake: Passage, *, is_bound: bool = False) -> None:
+    ``who`` is who opened it: a session lasts for hours, so each turn asks again whether that still holds.
+    """
+
+    def __init__(
+        self, road: Road, reader: SessionReader, handshake: Passage, *, is_bound: bool = False, who: Resolution | None = None
+    ) -> None:
         self.road = road
+        self.who = who
         self.reader = reader
         self.handshake = handshake
         self.is_bound = is_bound
@@ -116,7 +125,7 @@ class Socket:
 
     async def _open(self, opening: Opening, payload: Mapping[str, Any], content: bytes, *, from_client: bool) -> Verdict:
         """Ask for a turn's money; what is sent on is the frame, the frame with another model in it, or a refusal."""
-        session, body = self.handshake.call, b""
+        session, body = self._still(self.handshake.call), b""
         if opening.is_request:
             session, body = _attributed(session, payload), content
         try:
@@ -129,11 +138,23 @@ class Socket:
             return self._refused(opening, passage.message, content, from_client=from_client)
         passage.plan_windows, self.handshake.plan_windows = self.handshake.plan_windows, ()
         self._turns[opening.number] = passage
+        if isinstance(self.reader, Watched):
+            passage.turn_so_far = partial(self.reader.so_far, opening.number)
         if opening.in_advance:
             self._in_advance.add(opening.number)
         elif from_client:
             self._unheard.add(opening.number)
         return Verdict(content=content if passage.outgoing is None else passage.outgoing)
+
+    def _still(self, session: Call) -> Call:
+        """The session's call, as nobody's where the proof that opened it is over: a policy that enforces refuses the turn."""
+        fault = self.road.stages.desk.doubt(self.who)
+        if fault is None:
+            return session
+        counters = self.road.stages.counters
+        counters.identity_refusals += 1
+        counters.last_identity = fault.reason
+        return replace(session, principal=ANONYMOUS, identity_fault=fault.reason, identity_remedy=fault.remedy)
 
     def _refused(self, opening: Opening, message: str, content: bytes, *, from_client: bool) -> Verdict:
         said: Refused = self.reader.refuse(opening, message)
@@ -185,10 +206,12 @@ def _attributed(session: Call, payload: Mapping[str, Any]) -> Call:
     return replace(session, attribution=replace(session.attribution, **known)) if known else session
 
 
-def open_socket(road: Road, handshake: Passage, model: str, headers: Mapping[str, str], *, is_bound: bool) -> Socket | None:
+def open_socket(
+    road: Road, handshake: Passage, model: str, headers: Mapping[str, str], *, is_bound: bool, who: Resolution | None = None
+) -> Socket | None:
     """The session that an upgrade opens, None when nothing here reads its frames.
 
-    ``model`` is the one that the URL names, ``headers`` are the answer's, with lower-case names.
+    ``model`` is the one that the URL names, ``headers`` are the answer's, with lower-case names; ``who`` is who asked for it.
     """
     endpoint = handshake.call.endpoint
     if handshake.call.plan:
@@ -196,4 +219,4 @@ def open_socket(road: Road, handshake: Passage, model: str, headers: Mapping[str
     new_session = SESSIONS.get(endpoint.dialect or "")
     if new_session is None:
         return None
-    return Socket(road, new_session(endpoint, model, road.stages.clock), handshake, is_bound=is_bound)
+    return Socket(road, new_session(endpoint, model, road.stages.clock), handshake, is_bound=is_bound, who=who)

@@ -48,7 +48,12 @@ class Counters:
     last_identity: str = ""
     """Why the last of them was not accepted."""
     untrusting_hosts: dict[str, int] = field(default_factory=dict)
+    untrusting_clients: dict[str, dict[str, str | int]] = field(default_factory=dict)
+    """Programs that refuse our certificate, each with the host, how often, and whether it said so (``proxy.distrust``)."""
     last_fault: str = ""
+    policy_reloads: int = 0
+    policy_error: str = ""
+    """Why the document in the file is not in force; empty when it is."""
     plan_windows: dict[str, dict[str, str | int | None]] = field(default_factory=dict)
     """The newest state of each plan's windows, by ``plan/window``."""
 
@@ -90,8 +95,7 @@ class Stages:
         """
         rule = ON_NO_IDENTITY.get(self.policy.on_no_identity, OnNoIdentity.DEFAULT)
         self.desk = Desk.open(home.root, trust=trust, on_no_identity=rule, owner=owner)
-        if owner is not None:
-            self.principal = owner
+        self.principal = self.desk.default
 
 
 def load_policy_or_observe(path: Path | None, home: Home) -> Policy:
