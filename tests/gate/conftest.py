@@ -53,7 +53,7 @@ def serving(pem: bytes, folder: Path) -> Iterator[int]:
                 return
             try:
                 with context.wrap_socket(connection, server_side=True) as tls:
-                    tls.settimeout(5)
+                    tls.settimeout(60)
                     tls.recv(4096)
                     tls.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
             except OSError:
@@ -66,7 +66,7 @@ def serving(pem: bytes, folder: Path) -> Iterator[int]:
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(5)
+        thread.join(60)
 
 
 @pytest.fixture

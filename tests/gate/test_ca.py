@@ -85,6 +85,7 @@ def test_both_certificates_carry_the_constraints_critically_and_exclude_every_ad
 
 
 def test_the_certificate_in_every_handshake_stays_small(authority: Authority) -> None:
+    """9.6 kB today; every stack tried takes twice that and more (the limits stand at the list of names, in ``test_hosts``)."""
     intermediate = x509.load_pem_x509_certificates((authority.confdir / SIGNING).read_bytes())[0]
     assert len(intermediate.public_bytes(Encoding.DER)) < 10_500
 
@@ -260,7 +261,7 @@ def strict_context(authority: Authority) -> ssl.SSLContext:
 
 def handshake(context: ssl.SSLContext, port: int, host: str) -> int:
     """Connect; the bytes of the chain that was presented."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw, context.wrap_socket(raw, server_hostname=host) as tls:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as raw, context.wrap_socket(raw, server_hostname=host) as tls:
         tls.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert b"200" in tls.recv(100)
         return len(tls.getpeercert(binary_form=True) or b"")
@@ -302,7 +303,7 @@ def test_curl_accepts_ai_hosts_only(authority: Authority, https_server: Server, 
             "--resolve",
             f"{host}:{port}:127.0.0.1",
         ]
-        done = subprocess.run([*command, f"https://{host}:{port}/"], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run([*command, f"https://{host}:{port}/"], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout == "ok") == accepted, done.stderr
     assert (done.returncode == 60) == (not accepted)
 
@@ -318,7 +319,7 @@ def test_node_accepts_ai_hosts_only(authority: Authority, https_server: Server, 
     with https_server(host) as port:
         environ = {**os.environ, "NODE_EXTRA_CA_CERTS": str(authority.root_certificate)}
         done = subprocess.run(
-            ["node", "-e", script, host, str(port)], capture_output=True, text=True, timeout=20, env=environ, check=False
+            ["node", "-e", script, host, str(port)], capture_output=True, text=True, timeout=60, env=environ, check=False
         )
     assert done.stdout.startswith("accepted" if accepted else "refused"), done.stdout + done.stderr
 
@@ -334,7 +335,7 @@ def test_openssl_verifies_the_chain_strictly(authority: Authority, tmp_path: Pat
     (tmp_path / "int.pem").write_bytes(intermediate.public_bytes(Encoding.PEM))
     command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-verify_hostname", host]
     files = ["-CAfile", str(authority.root_certificate), "-untrusted", str(tmp_path / "int.pem"), str(tmp_path / "leaf.pem")]
-    done = subprocess.run([*command, *files], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([*command, *files], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode == 0) == accepted, done.stdout + done.stderr
 
 

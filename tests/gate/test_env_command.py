@@ -51,7 +51,7 @@ def test_a_shell_that_evaluates_the_output_goes_through_the_proxy(running: dict[
     result = run()
     assert result.exit_code == 0, result.output
     script = result.stdout + 'printf "%s %s" "$HTTPS_PROXY" "$SSL_CERT_FILE"'
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == f"http://127.0.0.1:8877 {home().ca / 'bundle.pem'}"
 
 
@@ -60,11 +60,11 @@ def test_unset_gives_the_shell_back_what_it_had(running: dict[str, Any]) -> None
     exports = run(environ=before).stdout
     script = exports + "env -0"
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, check=True, timeout=10, env={**before, "PATH": os.environ["PATH"]}
+        ["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60, env={**before, "PATH": os.environ["PATH"]}
     )
     shell = dict(line.split("=", 1) for line in done.stdout.split("\0") if "=" in line)
     script = run("--unset", environ=shell).stdout + 'printf "%s %s %s" "$SSL_CERT_FILE" "$NO_PROXY" "${HTTPS_PROXY-gone}"'
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=10, env=shell)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60, env=shell)
     assert done.stdout == "/company.pem intranet gone"
 
 

@@ -26,7 +26,7 @@ def test_a_posix_shell_reads_back_exactly_what_was_written(shell: str, value: st
         + shell_unsets(["TRIED"], "bash")
         + 'printf "%s" "${TRIED-gone}"'
     )
-    done = subprocess.run([shell, "-c", script], capture_output=True, timeout=10, check=True, env={"LC_ALL": "C.UTF-8"})
+    done = subprocess.run([shell, "-c", script], capture_output=True, timeout=60, check=True, env={"LC_ALL": "C.UTF-8"})
     assert done.stdout.decode() == f"{value}|gone"
 
 

@@ -161,6 +161,13 @@ def test_a_bill_equals_the_one_made_by_hand(
         ("deepseek", "deepseek-v4-pro", "2026-11-18 20:00", "0.66"),
         ("deepseek", "deepseek-v4-pro", "2026-11-21 03:00", "0.66"),  # a Saturday: off-peak all day
         ("deepseek", "deepseek-v4-pro", "2026-08-22 03:00", "1.32"),  # the last Saturday before that rule
+        ("deepseek", "deepseek-chat", "2025-08-01 12:00", "0.27"),
+        ("deepseek", "deepseek-reasoner", "2025-09-20 12:00", "0.56"),
+        ("deepseek", "deepseek-chat", "2025-12-09 12:00", "0.28"),
+        ("deepseek", "deepseek-reasoner", "2026-06-01 12:00", "0.14"),
+        ("mistral", "mistral-large-latest", "2025-11-30 12:00", "2"),
+        ("mistral", "mistral-large-latest", "2026-06-01 12:00", "0.5"),
+        ("mistral", "mistral-large-latest", "2026-11-20 12:00", "0.7"),
         ("gemini", "gemini-4-argon", "2026-11-30 23:59", "2"),
         ("gemini", "gemini-4-argon", "2026-12-01 00:00", "4"),
     ],

@@ -1,5 +1,7 @@
 """What is set aside before a call is enough for it, and no hostile request breaks it."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,6 +64,21 @@ def test_a_hold_is_rounded_up_and_counts_input_at_the_familys_upper_factor(book:
     quote = book.hold(make_call("openai", "gpt-5", input_bytes=33_000, max_output_tokens=1_000))
     assert quote.worst_nanousd == (10_300 + 700) * 1_250 + 1_000 * 10_000
     assert (quote.model, quote.known) == ("gpt-5", True)
+
+
+def test_a_conversation_in_the_prompt_cache_is_read_at_the_rate_of_that(book: PriceBook, make_call: MakeCall) -> None:
+    call = make_call("openai", "gpt-5", input_bytes=33_000, max_output_tokens=1_000)
+    assert book.warm_nanousd(call, 500) == (10_300 + 700) * 125 + 500 * 10_000
+    assert book.hold(call, cap=500).worst_nanousd == (10_300 + 700) * 1_250 + 500 * 10_000
+
+
+def test_anthropic_caches_what_a_request_marks_only(book: PriceBook, make_call: MakeCall) -> None:
+    plain, marked = (
+        replace(call, endpoint=replace(call.endpoint, dialect="anthropic-messages"))
+        for call in (make_call("anthropic", "claude-opus-4-5", input_bytes=33_000, cache_write_ttl=ttl) for ttl in (None, "5m"))
+    )
+    assert book.warm_nanousd(plain, 500) == book.hold(plain, cap=500).worst_nanousd
+    assert book.warm_nanousd(marked, 500) < book.hold(plain, cap=500).worst_nanousd
 
 
 def test_the_tier_of_the_bound_applies_not_the_base_rate(book: PriceBook, make_call: MakeCall) -> None:

@@ -37,7 +37,7 @@ from tollkeeper.pricing.names import MAX_NAME, clean, spellings, upstream
         ("copilot", "claude-fable-5.1", "claude-fable-5.1"),
         ("chatgpt", "gpt-5.4", "gpt-5.4"),
         ("xai", "grok-4-0709", "grok-4-0709"),
-        ("mistral", "mistral-large-latest", "mistral-large"),
+        ("mistral", "mistral-large-2411", "mistral-large"),
         ("vercel", "anthropic/claude-opus-5", "claude-opus-5"),
         ("workers-ai", "@cf/zai-org/glm-5.3", "@cf/zai-org/glm-5.3"),
         ("moonshot", "kimi-k3", "kimi-k3"),

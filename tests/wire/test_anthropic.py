@@ -97,6 +97,36 @@ def test_iterations_that_contradict_the_total_are_flagged() -> None:
     assert (len(reading.calls), reading.flags) == (1, ("iterations-differ-from-total",))
 
 
+def test_a_list_of_iterations_from_before_the_end_does_not_hide_what_followed() -> None:
+    start = {**MESSAGE_START, "message": {**MESSAGE_START["message"], "usage": {"input_tokens": 100, "output_tokens": 1}}}
+    start["message"]["usage"]["iterations"] = [entry("compaction", 7, 3), entry("message", 100, 1)]
+    delta = {**MESSAGE_DELTA, "usage": {"output_tokens": 20}}
+    calls = read(MESSAGES, sse(start, delta, {"type": "message_stop"})).calls
+    assert [(call.input_tokens, call.output_tokens) for call in calls] == [(7, 3), (100, 20)]
+
+
+def test_zeros_at_the_end_take_nothing_of_what_went_in_away() -> None:
+    start = {**MESSAGE_START, "message": {**MESSAGE_START["message"], "usage": {"input_tokens": 100, "output_tokens": 0}}}
+    zeros = {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": None, "output_tokens": 20}
+    (call,) = read(MESSAGES, sse(start, {**MESSAGE_DELTA, "usage": zeros})).calls
+    assert (call.input_tokens, call.output_tokens) == (100, 20)
+    cached = {**zeros, "cache_read_input_tokens": 100}
+    (call,) = read(MESSAGES, sse(start, {**MESSAGE_DELTA, "usage": cached})).calls
+    assert (call.input_tokens, call.cache_read_tokens) == (0, 100)
+
+
+def test_a_newer_sum_of_cache_writes_outweighs_an_older_split() -> None:
+    split = {"ephemeral_5m_input_tokens": 300, "ephemeral_1h_input_tokens": 0}
+    usage = {"input_tokens": 1, "cache_creation_input_tokens": 300, "cache_creation": split, "output_tokens": 1}
+    start = {**MESSAGE_START, "message": {**MESSAGE_START["message"], "usage": usage}}
+    moved = {"input_tokens": 1, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 300, "output_tokens": 9}
+    (call,) = read(MESSAGES, sse(start, {**MESSAGE_DELTA, "usage": moved})).calls
+    assert (call.cache_read_tokens, call.cache_write_5m_tokens) == (300, 0)
+    grown = {"input_tokens": 1, "cache_creation_input_tokens": 500, "cache_read_input_tokens": 0, "output_tokens": 9}
+    (call,) = read(MESSAGES, sse(start, {**MESSAGE_DELTA, "usage": grown})).calls
+    assert call.cache_write_5m_tokens == 500
+
+
 def test_iterations_in_the_last_delta_are_read_too() -> None:
     delta = {**MESSAGE_DELTA, "usage": {"output_tokens": 5, "iterations": [entry("compaction", 7, 3), entry("message", 2068, 5)]}}
     calls = read(MESSAGES, sse(MESSAGE_START, delta, {"type": "message_stop"})).calls

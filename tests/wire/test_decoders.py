@@ -59,6 +59,19 @@ def test_no_encoding_needs_no_decoder() -> None:
     assert decoder_for(" identity ") is None
 
 
+@pytest.mark.parametrize("length", [97, 101, 609, 613, 1121])
+def test_a_brotli_body_whose_first_bytes_are_those_of_an_event_is_unpacked(length: int) -> None:
+    plain = b'{"id":"a","text":"' + bytes(97 + (at * at * 7 + length) % 26 for at in range(length)) + b'"}'
+    packed = brotli.compress(plain, quality=1)
+    assert packed[:2] in {b"\x0b:", b"\x0b<"}  # white space and a comment, or mark-up, to whoever looks no further
+    assert unpack("br", [packed]) == unpack("br", [packed[at : at + 1] for at in range(len(packed))]) == plain
+
+
+@pytest.mark.parametrize("encodings", ["utf-8", "UTF-8", "none", "aws-chunked", "identity, none"])
+def test_words_that_name_no_encoding_leave_the_body_as_it_is(encodings: str) -> None:
+    assert decoder_for(encodings) is None
+
+
 @pytest.mark.parametrize("encodings", ["compress", "gzip, snappy", "gzip,gzip,gzip,gzip,gzip"])
 def test_unknown_or_too_many_encodings_are_refused(encodings: str) -> None:
     with pytest.raises(WireError):

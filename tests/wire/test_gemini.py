@@ -67,6 +67,16 @@ def test_kinds_of_input_and_output_are_told_apart() -> None:
     }
 
 
+def test_kinds_that_come_as_numbers_are_the_same_kinds() -> None:
+    """google-generativeai over REST asks for ``$alt=json;enum-encoding=int``: sound would be billed as text, a third of its price."""
+    details = [{"modality": 1, "tokenCount": 20}, {"modality": 4, "tokenCount": 60}, {"modality": 2, "tokenCount": 20}]
+    (call,) = body({"promptTokenCount": 100, "candidatesTokenCount": 1, "promptTokensDetails": details}).calls
+    assert call.units == {"audio_input_tokens": 60, "image_input_tokens": 20}
+    odd: list[Any] = [{"modality": value, "tokenCount": 1} for value in (True, 4.0, [4], {"a": 4}, None, 99)]
+    (call,) = body({"promptTokenCount": 100, "candidatesTokenCount": 1, "promptTokensDetails": odd}).calls
+    assert call.units == {}
+
+
 def test_searches_are_counted_by_prompt_before_gemini_3_and_by_query_since() -> None:
     usage = {"promptTokenCount": 1, "candidatesTokenCount": 1}
     candidates = [{"finishReason": "STOP", "groundingMetadata": {"webSearchQueries": ["a", "b", ""]}}]

@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 from mitmproxy.io import FlowWriter
 from mitmproxy.test import tflow, tutils
+from mitmproxy.websocket import WebSocketMessage
+from wsproto.frame_protocol import Opcode
 
 from tollkeeper.cli.meter import command
 from wire.samples import CHAT_STREAM, JSON, MESSAGE_START, PLAIN_CHAT_STREAM, TEXT_DELTA, sse
@@ -112,6 +114,27 @@ def test_a_flow_file_is_read(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-50])
     result, found = run(str(file))
     assert (result.exit_code, found[-1]["usage_source"]) == (1, "unmetered")
+
+
+def test_the_frames_of_a_socket_in_a_flow_file_are_read(tmp_path: Path) -> None:
+    flow = tflow.twebsocketflow()
+    flow.request = tutils.treq(
+        host="api.openai.com", port=443, scheme=b"https", method=b"GET", path=b"/v1/responses", content=b""
+    )
+    assert flow.websocket is not None
+    asked = {"type": "response.create", "model": "gpt-5-mini", "input": "hi"}
+    usage = {"input_tokens": 50, "output_tokens": 30, "total_tokens": 80}
+    said = {"type": "response.completed", "response": {"id": "r", "status": "completed", "model": "gpt-5-mini", "usage": usage}}
+    flow.websocket.messages = [
+        WebSocketMessage(Opcode.TEXT, from_client, json.dumps(frame).encode())
+        for from_client, frame in ((True, asked), (False, said))
+    ]
+    file = tmp_path / "flows.mitm"
+    with file.open("wb") as stream:
+        FlowWriter(stream).add(flow)
+    result, (first,) = run(str(file))
+    assert (result.exit_code, first["usage_source"]) == (0, "reported")
+    assert [(call["model"], call["input_tokens"], call["output_tokens"]) for call in first["calls"]] == [("gpt-5-mini", 50, 30)]
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,39 @@ def test_running_figures_beside_unfinished_choices_are_not_the_bill_until_the_en
     assert (done.source, done.calls[0].output_tokens, done.complete) == (UsageSource.REPORTED, 3, True)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"cache_creation_input_tokens": 30, "cache_creation": {"ephemeral_1h_input_tokens": 20}},
+        {
+            "prompt_tokens_details": {
+                "cache_creation_tokens": 30,
+                "cache_creation_token_details": {"ephemeral_1h_input_tokens": 20},
+            }
+        },
+    ],
+)
+def test_cache_writes_of_an_hour_that_a_gateway_passes_on_are_told_apart(more: dict[str, Any]) -> None:
+    call = one({"prompt_tokens": 100, "completion_tokens": 7, **more}, "unknown:h")
+    assert (call.input_tokens, call.cache_write_5m_tokens, call.cache_write_1h_tokens) == (70, 10, 20)
+
+
+def test_figures_in_a_stream_without_finish_reasons_and_end_mark_are_the_bill() -> None:
+    said = {"model": "m", "choices": [{"delta": {"content": "a"}}], "usage": {}}
+    last = {"model": "m", "choices": [{"delta": {}}], "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}}
+    reading = read(host("snowflake", "/api/v2/cortex/inference:complete"), sse(said, said, last))
+    assert (reading.source, reading.complete, reading.calls[0].output_tokens) == (UsageSource.REPORTED, True, 7)
+    assert read(host("snowflake", "/api/v2/cortex/inference:complete"), sse(said, said)).source is UsageSource.PARTIAL
+    assert read(host("snowflake", "/api/v2/cortex/inference:complete"), sse(said, last), cut=True).source is UsageSource.PARTIAL
+
+
+def test_usage_that_comes_in_parts_is_put_together_and_zeros_take_nothing_back() -> None:
+    first, last = {"prompt_tokens": 100, "completion_tokens": 0, "total_tokens": 100}, {"completion_tokens": 20}
+    zeros = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    parts = read(CHAT, sse(chunk("a", usage=first), {**FINISH, "usage": last}, {"choices": [], "usage": zeros}, "[DONE]"))
+    assert [(call.input_tokens, call.output_tokens) for call in parts.calls] == [(100, 20)]
+
+
 def test_groqs_repeated_usage_is_not_added_and_moonshots_in_the_choice_is_found() -> None:
     usage = {"prompt_tokens": 5, "completion_tokens": 3}
     assert read(host("groq"), sse({**FINISH, "usage": usage, "x_groq": {"usage": usage}}, "[DONE]")).calls[0].output_tokens == 3
@@ -129,8 +162,12 @@ def test_azures_first_chunk_is_no_usage() -> None:
         ({"cost": {"total_cost": 0.006}}, {}, "0.006"),
         ({"cost_in_usd_ticks": 4240000}, {}, "0.000424"),
         ({"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}}, {}, "0.021"),
+        ({"cost": 0, "is_byok": True, "cost_details": {"upstream_inference_cost": None}}, {}, None),
+        ({"cost": 0.95, "cost_details": {"upstream_inference_cost": 19}}, {}, "19.95"),
+        ({"cost": 0.02, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.03}}, {}, "0.02"),
         ({"pydantic_ai_gateway": {"cost_estimate": "0.5"}}, {}, "0.5"),
         ({}, {"copilot_usage": {"total_nano_aiu": 123}}, "1.23E-9"),
+        ({}, {"copilot_usage": {"total_nano_aiu": 0.0}}, None),
         ({"cost": -1}, {}, None),
         ({"cost": True}, {}, None),
     ],
@@ -189,6 +226,21 @@ def test_image_generation_inside_a_response_is_a_call_of_its_own() -> None:
         300,
         {"image_output_tokens": 290},
     )
+
+
+def test_xais_own_count_of_its_tools_goes_before_the_items() -> None:
+    told = {"web_search_calls": 2, "x_search_calls": 3, "code_interpreter_calls": 0, "mcp_calls": 9}
+    items = [{"type": "web_search_call", "action": {"type": "open_page"}}]
+    usage = {**RESPONSE_USAGE, "cost_in_usd_ticks": 123, "server_side_tool_usage_details": told}
+    body = json.dumps({"model": "grok-4.5", "output": items, "usage": usage}).encode()
+    assert read(RESPONSES, body, JSON).calls[0].units == {"web_search_requests": 2, "social_search_requests": 3}
+
+
+@pytest.mark.parametrize("nothing", [0, "0", "0.0", None])
+def test_an_image_tool_that_drew_nothing_is_no_call(nothing: Any) -> None:
+    image = {"input_tokens": nothing, "output_tokens": nothing, "total_tokens": 0}
+    body = json.dumps({"model": "gpt-5", "usage": RESPONSE_USAGE, "tool_usage": {"image_gen": image}}).encode()
+    assert [call.model for call in read(RESPONSES, body, JSON).calls] == ["gpt-5"]
 
 
 def test_a_queued_response_has_no_figures_yet_and_says_so() -> None:

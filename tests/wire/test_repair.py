@@ -123,6 +123,30 @@ def test_a_beta_goes_together_with_the_field_it_allows() -> None:
     assert done.fields == ((b"x-api-key", b"k"),)
 
 
+def test_an_instruction_amid_the_conversation_is_a_reminder_for_models_older_than_its_role() -> None:
+    said_last = {
+        "role": "system",
+        "content": [{"type": "text", "text": "Be {brief}.", "cache_control": {"type": "ephemeral"}}],
+        "clear_at": 1,
+    }
+    messages = [*ASKED, {"role": "system", "content": "Plan."}, {"role": "assistant", "content": "1.50"}, *ASKED, said_last]
+    body = {"model": "claude-opus-5-5", "max_tokens": 9, "temperature": 0.50, "messages": messages}
+    betas = "mid-conversation-system-clear-at-2026-08-21, interleaved-thinking-2025-05-14"
+    for target in ("claude-haiku-4-5", "claude-opus-4-7", "claude-sonnet-4-6"):
+        said, done = sent(MESSAGES, body, Change(model=target), anthropic_beta=betas)
+        assert [turn["role"] for turn in said["messages"]] == ["user", "user", "assistant", "user", "user"]
+        assert said["messages"][1]["content"] == "<system-reminder>\nPlan.\n</system-reminder>"
+        (block,) = said["messages"][-1]["content"]
+        assert block["text"] == "<system-reminder>\nBe {brief}.\n</system-reminder>"
+        assert block["cache_control"] == {"type": "ephemeral"}
+        assert betas_of(done.fields) == ("interleaved-thinking-2025-05-14",)
+        assert "messages: role system -> user" in done.notes
+    for target in ("claude-opus-4-8", "claude-sonnet-5", "claude-opus-5"):
+        said, done = sent(MESSAGES, body, Change(model=target), anthropic_beta=betas)
+        assert said["messages"] == messages
+        assert len(betas_of(done.fields)) == 2
+
+
 def test_an_answer_begun_by_the_client_is_not_moved_to_a_model_that_refuses_it() -> None:
     body = {"model": "claude-opus-4-5", "max_tokens": 9, "messages": [*ASKED, {"role": "assistant", "content": "{"}]}
     with pytest.raises(WireError, match="prefill"):
@@ -269,10 +293,30 @@ def test_steering_is_one_message_at_the_very_end(endpoint: Endpoint, body: dict[
 
 
 @pytest.mark.parametrize(
-    "body", [{"messages": []}, {"messages": "x"}, {"messages": [*ASKED, {"role": "assistant", "content": "{"}]}, {}]
+    "body",
+    [
+        {"messages": []},
+        {"messages": "x"},
+        {"messages": [*ASKED, {"role": "assistant", "content": "{"}]},
+        {"messages": [{"role": "system", "content": "s"}]},
+        {"messages": [*ASKED, {"role": "assistant", "content": "a"}, {"role": "system", "content": "s"}]},
+        {},
+    ],
 )
 def test_nothing_is_steered_where_there_is_no_place_for_it(body: dict[str, Any]) -> None:
     assert steered(MESSAGES, json.dumps(body).encode(), "low") is None
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_steering_stands_before_an_instruction_that_ends_the_conversation(indent: int | None) -> None:
+    told = {"role": "system", "content": [{"type": "text", "text": 'a, "[b]"', "cache_control": {"type": "ephemeral"}}]}
+    text = json.dumps({"messages": [*ASKED, told], "model": "m"}, indent=indent).encode()
+    said = steered(MESSAGES, text, "low")
+    assert said is not None
+    assert json.loads(said) == {"messages": [*ASKED, {"role": "user", "content": "low"}, told], "model": "m"}
+    assert steered(CHAT, text, "low") is None, (
+        "OpenAI's system messages may stand anywhere: what ends with one is no turn of the user"
+    )
 
 
 def test_claude_code_is_warned_in_its_own_words_unless_its_provider_does() -> None:

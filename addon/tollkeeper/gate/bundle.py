@@ -20,23 +20,9 @@ import certifi
 from tollkeeper.core.errors import GateError
 
 from .certificates import ROOT_NAME
+from .environment import ADDING, REPLACING, WHEN_SET
 
-FILE_VARIABLES = (
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-    "AWS_CA_BUNDLE",
-    "CODEX_CA_CERTIFICATE",
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-    "GIT_SSL_CAINFO",
-    "CARGO_HTTP_CAINFO",
-    "PIP_CERT",
-    "DENO_CERT",
-    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
-    "HTTPLIB2_CA_CERTS",
-    "NIX_SSL_CERT_FILE",
-)
+FILE_VARIABLES = (*REPLACING, *ADDING, *WHEN_SET)
 """Where users and companies name their own roots (docs/gate.md says which client reads which)."""
 FOLDER_VARIABLE = "SSL_CERT_DIR"
 

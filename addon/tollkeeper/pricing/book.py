@@ -16,7 +16,7 @@ from tollkeeper.core.charge import Bill
 from tollkeeper.core.money import MAX_NANOUSD
 from tollkeeper.core.usage import Reading, Usage, UsageSource
 from tollkeeper.core.value import dataclass
-from tollkeeper.wire.row import BATCH, RETRIEVE, UPLOAD
+from tollkeeper.wire.row import BATCH, MESSAGES, RETRIEVE, UPLOAD
 from tollkeeper.wire.traits import SUBSCRIPTION
 
 from .billing import Item, assemble, line
@@ -152,6 +152,14 @@ class PriceBook:
             worst, known = max(worst, *(one for one, _ in worsts)), known and all(known for _, known in worsts)
         return Quote(worst_nanousd=worst, model=name or "", known=known)
 
+    def warm_nanousd(self, call: Call, cap: int) -> int:
+        """About what ``call`` costs as asked when its conversation is in the provider's prompt cache and it answers ``cap`` tokens.
+
+        A bound at the rate of a cache read; at the full rate where nothing is cached: Anthropic caches what the request marks only.
+        """
+        marks = call.endpoint.dialect != MESSAGES or call.ask.cache_write_ttl is not None
+        return self._worst(call, call.model, cap, warm=marks)[0]
+
     def _batch(self, call: Call, name: str | None) -> Quote:
         """The sum over a batch's requests, at the batch price. Of a file that never passed here nothing is known but that it costs."""
         worst, known = 0, True
@@ -161,7 +169,7 @@ class PriceBook:
             worst, known = worst + one * part.requests, known and is_known
         return Quote(worst_nanousd=min(worst, MAX_HOLD_NANOUSD) or LEAST_HOLD_NANOUSD, model=name or "", known=known)
 
-    def _worst(self, call: Call, name: str | None, cap: int | None = None) -> tuple[int, bool]:
+    def _worst(self, call: Call, name: str | None, cap: int | None = None, *, warm: bool = False) -> tuple[int, bool]:
         endpoint, ask = call.endpoint, call.ask
         provider, served = upstream(endpoint.provider, endpoint.path, name)
         cleaned = clean(served)
@@ -169,7 +177,7 @@ class PriceBook:
             provider, pricing_host(endpoint), (cleaned,) if cleaned else (), call.started_at, bounded(ask.terms, ask.service_tier)
         )
         limits = bound(ask, endpoint.operation, cleaned, self._families, cap)
-        return worst_nanousd(price, self._ceilings, provider, cleaned, ask, limits), price.kind != CEILING
+        return worst_nanousd(price, self._ceilings, provider, cleaned, ask, limits, warm=warm), price.kind != CEILING
 
     def price_of(
         self, provider: str, model: str, at: int, *, host: str = "", terms: Mapping[str, str] | None = None

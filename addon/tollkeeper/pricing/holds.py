@@ -71,8 +71,13 @@ def bound(ask: Ask, operation: str, model: str, families: Families, cap: int | N
     )
 
 
-def worst_nanousd(price: Price, ceilings: Ceilings, provider: str, model: str, ask: Ask, limits: Bound) -> int:
-    """The most a call within ``limits`` may cost at ``price``, rounded up; a rate that is missing counts at the ceiling."""
+def worst_nanousd(
+    price: Price, ceilings: Ceilings, provider: str, model: str, ask: Ask, limits: Bound, *, warm: bool = False
+) -> int:
+    """The most a call within ``limits`` may cost at ``price``, rounded up; a rate that is missing counts at the ceiling.
+
+    ``warm``: all its text is read from the prompt cache, where the price has a rate for that.
+    """
     if price.kind == FREE:
         return 0
     total, listed = limits.total_input_tokens, price.rates
@@ -89,7 +94,7 @@ def worst_nanousd(price: Price, ceilings: Ceilings, provider: str, model: str, a
         return max([rate.at(total).cost_nanousd_up(count) for rate in rates], default=0)
 
     # A known model that is billed by its own units (pictures, seconds, characters) and lists no tokens bills no text.
-    text_units = _text_units(ask, price)
+    text_units = ("cache_read_tokens",) if warm and "cache_read_tokens" in listed else _text_units(ask, price)
     is_text_billed = price.kind == CEILING or not ask.units or any(unit in price.rates for unit in text_units)
     text = dearest(text_units, limits.input_tokens) if is_text_billed else 0
     media = dearest(_ALL_IN, limits.media_tokens) if is_text_billed else 0

@@ -1,11 +1,14 @@
 """mitmproxy's own flow files as exchanges, for ``tollkeeper meter``."""
 
+import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from mitmproxy.exceptions import FlowReadException
 from mitmproxy.http import Headers, HTTPFlow
 from mitmproxy.io import FlowReader
+from mitmproxy.websocket import WebSocketData
 
 from tollkeeper.core.clock import US_PER_SECOND
 from tollkeeper.wire.archives import ArchiveError
@@ -35,10 +38,19 @@ def _exchange(flow: HTTPFlow) -> Exchange:
         request_body=request.raw_content or b"",
         status=response.status_code if response is not None else 0,
         response_headers=_headers(response.headers) if response is not None else {},
-        response_body=(response.raw_content or b"") if response is not None else b"",
+        response_body=_frames(flow.websocket) if flow.websocket is not None else (response and response.raw_content) or b"",
         cut=flow.error is not None,
         started_at=int(request.timestamp_start * US_PER_SECOND),
     )
+
+
+def _frames(socket: WebSocketData) -> bytes:
+    """The frames of a WebSocket as ``wire.exchange.read_session`` takes them."""
+    lines = (
+        {"direction": "sent" if frame.from_client else "received", "data": base64.b64encode(frame.content).decode()}
+        for frame in socket.messages
+    )
+    return "\n".join(map(json.dumps, lines)).encode()
 
 
 def _headers(headers: Headers) -> dict[str, str]:

@@ -15,6 +15,7 @@ _INPUT = ("prompt_tokens", "input_tokens")
 _OUTPUT = ("completion_tokens", "output_tokens")
 _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "prompt_token_details", "input_token_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "completion_token_details", "output_token_details")
+_WRITTEN = ("cache_creation_input_tokens", "cache_creation_tokens")
 _CACHED_ELSEWHERE = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")  # DeepSeek, Moonshot, Venice
 
 
@@ -85,9 +86,14 @@ def _output(
 
 
 def _cache_writes(usage: Mapping[str, Json], details: Mapping[str, Json], flags: set[str]) -> tuple[int, int]:
-    """(long, short) cache writes: OpenAI's 12-hour ones count as long, 30-minute and unstated ones as short."""
-    written = count(details.get("cache_write_tokens"), flags) or count(usage.get("cache_creation_input_tokens"), flags)
+    """(long, short) cache writes: OpenAI's 12-hour ones count as long, 30-minute and unstated ones as short.
+
+    Gateways pass Anthropic's own split on: at the top, or as LiteLLM does among the details.
+    """
+    written = count(details.get("cache_write_tokens"), flags) or _first({**details, **usage}, _WRITTEN, flags)
     long_write = count(member(details, "cache_write_tokens_details").get("ttl_12h_tokens"), flags)
+    for split in (member(usage, "cache_creation"), member(details, "cache_creation_token_details")):
+        long_write = long_write or min(count(split.get("ephemeral_1h_input_tokens"), flags), written)
     return long_write, max(0, written - long_write)
 
 

@@ -6,7 +6,7 @@ budget is asked before anything goes on, and what a turn used once it is over. I
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.clock import Clock
@@ -86,6 +86,14 @@ class SessionReader(Protocol):
         """The socket is gone: every turn still open, as it stands. Safe to call more than once."""
 
 
+@runtime_checkable
+class Watched(Protocol):
+    """A session reader that can tell how far its turns have come."""
+
+    def so_far(self, number: int) -> tuple[tuple[Usage, ...], int] | None:
+        """As ``Meter.so_far``, of the open turn with that number; None when there is none, or it has not begun."""
+
+
 type NewSession = Callable[[Endpoint, str, Clock], SessionReader]
 """How a session begins: its endpoint, the model that its URL names (or ""), and a clock for what is billed by time."""
 
@@ -111,6 +119,11 @@ class OpenTurn:
         if self._kept + len(text) <= MAX_TEXT_CHARS:
             self._kept += len(text)
             self._text.append(text)
+
+    @property
+    def said(self) -> int:
+        """How many characters of visible output there have been."""
+        return self._said
 
     def close(self, *, cut: bool) -> Turn:
         """The turn as it stands. ``cut``: its end was never seen.

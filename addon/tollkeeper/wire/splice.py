@@ -89,6 +89,23 @@ def put(document: str, path: Sequence[str], value: str, *, start: int = 0) -> st
     return document
 
 
+def last_of(array: str) -> int:
+    """Where the last value of a JSON array's text begins. Raises ``WireError`` for one that is empty or damaged."""
+    position = _skip(array, 0)
+    mark, begins = array[position : position + 1], -1
+    try:
+        while mark in {"[", ","}:
+            begins = _skip(array, position + 1)
+            _, position = _DECODER.raw_decode(array, begins)
+            position = _skip(array, position)
+            mark = array[position : position + 1]
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"the body is not readable JSON ({type(error).__name__} near character {position})") from error
+    if begins < 0 or mark != "]":
+        raise WireError(f"the JSON array is damaged at character {position}")
+    return begins
+
+
 def _skip(document: str, position: int) -> int:
     match = _SPACE.match(document, position)
     return match.end() if match else position

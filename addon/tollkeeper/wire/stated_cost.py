@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
-from .counts import Json, member
+from .counts import Json, decimal, member
 from .dialect import Notes
 
 _TICK_USD = Decimal("1e-10")
@@ -19,10 +19,7 @@ def note_stated_cost(usage: Mapping[str, Json], notes: Notes) -> None:
     if isinstance(cost, dict):
         notes.cost(cost.get("total_cost"))  # Perplexity
     elif cost is not None and not isinstance(cost, bool):
-        notes.cost(cost)  # OpenRouter; Vercel writes it as text
-        upstream = member(usage, "cost_details").get("upstream_inference_cost")
-        if usage.get("is_byok") is True and upstream is not None:
-            _add(upstream, notes)  # own key: OpenRouter's fee and the provider's bill are both owed
+        _gateway_cost(cost, usage, notes)
     elif (ticks := usage.get("cost_in_usd_ticks")) is not None:
         notes.cost(ticks, _TICK_USD)
     elif (estimate := member(usage, "pydantic_ai_gateway").get("cost_estimate")) is not None:
@@ -34,12 +31,22 @@ def note_stated_cost(usage: Mapping[str, Json], notes: Notes) -> None:
 def note_copilot_cost(payload: Mapping[str, Json], notes: Notes) -> None:
     """GitHub Copilot states its own beside ``usage``; 0 for the models that a plan includes, which says nothing of their worth."""
     nano = member(payload, "copilot_usage").get("total_nano_aiu")
-    if nano:
+    if decimal(nano):
         notes.cost(nano, _NANO_AIU_USD)
 
 
-def _add(upstream: Json, notes: Notes) -> None:
-    fee = notes.cost_usd
-    notes.cost(upstream)
-    if fee is not None and notes.cost_usd is not None:
-        notes.cost_usd += fee
+def _gateway_cost(cost: Json, usage: Mapping[str, Json], notes: Notes) -> None:
+    """OpenRouter (Vercel writes a text). With a key of one's own it states its fee, often 0, and the provider's bill beside it.
+
+    Both are owed; without the second the figure says nothing of what the call cost (openrouter.ai/docs, usage accounting). Older answers
+    name no ``is_byok``: there a bill above the charge tells.
+    """
+    upstream = decimal(member(usage, "cost_details").get("upstream_inference_cost"))
+    own_key = usage.get("is_byok")
+    charged = decimal(cost)
+    if own_key is None:
+        own_key = upstream is not None and charged is not None and upstream > charged
+    if own_key is not True:
+        notes.cost(cost)
+    elif upstream is not None:
+        notes.cost(str(upstream + (charged or 0)))

@@ -1,6 +1,8 @@
 """Telling an agent in its own conversation that money runs low: one message at the very end, never in the system prompt.
 
 At the end, so that the provider's prompt cache of all that comes before it stays good. The client never sees it and does not send it again.
+Anthropic lets no user's turn follow an instruction in the middle of a conversation (``role: system``, which Claude Code ends its requests
+with), so the message stands before such a one (platform.claude.com/docs: mid-conversation system messages).
 """
 
 import json
@@ -11,6 +13,7 @@ from tollkeeper.core.call import Endpoint
 from .counts import Json
 from .repair.draft import Draft
 from .row import CHAT, GENERATE, MESSAGES, RESPONSES
+from .splice import last_of
 from .traits import WRAPPED
 
 _KEYS = {CHAT: "messages", MESSAGES: "messages", RESPONSES: "input", GENERATE: "contents"}
@@ -25,10 +28,21 @@ def steered(endpoint: Endpoint, body: bytes, text: str) -> bytes | None:
         return None
     draft = Draft(body)
     turns, written = draft.get(key), draft.text(key)
-    if not isinstance(turns, list) or not turns or written is None or not _may_follow(turns[-1]):
+    if not isinstance(turns, list) or not turns or written is None:
         return None
-    draft.put_text(f"{written.rstrip()[:-1].rstrip()},{json.dumps(_message(endpoint, text), ensure_ascii=False)}]", key)
+    told = json.dumps(_message(endpoint, text), ensure_ascii=False)
+    if endpoint.dialect == MESSAGES and len(turns) > 1 and _is_instruction(turns[-1]) and _may_follow(turns[-2]):
+        start = last_of(written)
+        draft.put_text(f"{written[:start]}{told},{written[start:]}", key)
+    elif _may_follow(turns[-1]):
+        draft.put_text(f"{written.rstrip()[:-1].rstrip()},{told}]", key)
+    else:
+        return None
     return draft.body()
+
+
+def _is_instruction(turn: Json) -> bool:
+    return isinstance(turn, dict) and turn.get("role") == "system"
 
 
 def _may_follow(turn: Json) -> bool:

@@ -4,6 +4,7 @@ Reference: docs.anthropic.com/en/api/messages, /en/api/messages-streaming; count
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
@@ -19,7 +20,8 @@ _FREE_TOOLS = frozenset({"web_fetch_requests", "tool_search_requests"})
 """Server tools without a fee of their own (docs.anthropic.com/en/docs/about-claude/pricing)."""
 
 _MAX_ITERATIONS = 256
-_COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_COUNTS_IN = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_COUNTS = (*_COUNTS_IN, "output_tokens")
 
 
 class AnthropicMessages:
@@ -118,7 +120,10 @@ class MessagesReader:
     def _overlay(self, usage: Json) -> None:
         if not isinstance(usage, dict):
             return
-        self._usage.update({key: value for key, value in usage.items() if value is not None})
+        stated = {key: value for key, value in usage.items() if value is not None}
+        if self._usage:
+            self._keep_what_was_read(stated)
+        self._usage.update(stated)
         if not any(has_count(self._usage, key) for key in _COUNTS):
             self._usage.clear()
             return
@@ -127,6 +132,17 @@ class MessagesReader:
             notes.term(key, usage.get(key))
         notes.keep_raw(self._usage)
         note_stated_cost(self._usage, notes)
+
+    def _keep_what_was_read(self, stated: dict[str, Json]) -> None:
+        """Figures are cumulative: what went in is never taken back by zeros, as some who imitate the API write them at the end."""
+        counts = {key: count(stated.get(key), set()) for key in _COUNTS_IN}
+        if not any(counts.values()):
+            for key in _COUNTS_IN:
+                stated.pop(key, None)
+        elif "cache_creation" not in stated and "cache_creation_input_tokens" in stated:
+            created = member(self._usage, "cache_creation")
+            if sum(count(value, set()) for value in created.values()) > counts["cache_creation_input_tokens"]:
+                self._usage.pop("cache_creation", None)  # of an earlier moment: the newer sum is less
 
     def calls(self) -> tuple[Usage, ...]:
         """See ``AnswerReader``. ``iterations`` names every billed sampling, some at models of their own; else there is one."""
@@ -158,10 +174,16 @@ class MessagesReader:
         if not served:  # only what comes on top was itemised
             return (whole, *calls)
         last = served[-1]
-        calls[last] = _with(calls[last], whole.reasoning_tokens, whole.units)
+        shown = calls[last]
+        reasoning = shown.reasoning_tokens or min(whole.reasoning_tokens, shown.output_tokens)
+        calls[last] = replace(shown, reasoning_tokens=reasoning, units=shown.units or whole.units)
         billed = sum(calls[index].output_tokens for index in served)
         if billed != whole.output_tokens:
             self.notes.flags.add("iterations-differ-from-total")
+            if (
+                len(served) == 1 and billed < whole.output_tokens
+            ):  # a list of an earlier moment: what it names is the whole answer
+                calls[last] = replace(whole, model=calls[last].model)
         return tuple(calls)
 
     def _one(self, usage: Mapping[str, Json], model: str | None) -> Usage:
@@ -198,19 +220,6 @@ class MessagesReader:
 
 def _blocks(content: Json) -> list[Mapping[str, Json]]:
     return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
-
-
-def _with(usage: Usage, reasoning: int, units: Mapping[str, int]) -> Usage:
-    return Usage(
-        model=usage.model,
-        input_tokens=usage.input_tokens,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_5m_tokens=usage.cache_write_5m_tokens,
-        cache_write_1h_tokens=usage.cache_write_1h_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=usage.reasoning_tokens or min(reasoning, usage.output_tokens),
-        units=usage.units or units,
-    )
 
 
 def _others(body: Mapping[str, Json]) -> list[Json]:

@@ -11,13 +11,14 @@ from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
 from tollkeeper.wire.batch_asks import BARE_LINES, gathered, lines_of
 from tollkeeper.wire.counts import Json, member, name, text
-from tollkeeper.wire.dialect import AnswerReader, Answers, Dialect, Notes
+from tollkeeper.wire.dialect import AnswerReader, Answers, Dialect
 from tollkeeper.wire.multipart import Upload
 
 from .anthropic_messages import AnthropicMessages
 from .gemini_generate import GeminiGenerate
 from .openai_chat import OpenAIChat
 from .openai_responses import OpenAIResponses
+from .whole import WholeReader
 
 BATCH_PURPOSES = frozenset({"batch", "batch-api", "batch-inference"})
 _CHAT, _RESPONSES, _MESSAGES, _GENERATE = OpenAIChat(), OpenAIResponses(), AnthropicMessages(), GeminiGenerate()
@@ -81,22 +82,8 @@ def _read(dialect: Dialect, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask
         return Ask(model=name(body.get("model")))
 
 
-class FileReader:
+class FileReader(WholeReader):
     """Reads the file's id; nothing is billed for keeping it."""
-
-    def __init__(self) -> None:
-        self.notes = Notes()
-
-    def wants(self, data: bytes) -> bool:
-        """See ``AnswerReader``."""
-        return True
-
-    def mark(self, data: bytes) -> None:
-        """See ``AnswerReader``."""
-
-    def event(self, payload: Mapping[str, Json]) -> None:
-        """See ``AnswerReader``."""
-        self.body(payload)
 
     def body(self, payload: Mapping[str, Json]) -> None:
         """See ``AnswerReader``. Gemini wraps it: ``{"file": {"name": "files/abc"}}``."""
@@ -108,7 +95,3 @@ class FileReader:
     def calls(self) -> tuple[Usage, ...]:
         """See ``AnswerReader``."""
         return ()
-
-    def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
-        """See ``AnswerReader``."""
-        return iter(())

@@ -5,6 +5,7 @@ made by one request and read by others; its figures are billed once, by its id.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from tollkeeper.core.call import Ask, Endpoint
@@ -88,17 +89,7 @@ class DashScopeReader(FlatReader):
         searched = member(member(self.usage, "plugins"), "search")
         if found := count(searched.get("count"), flags):
             units["web_search_requests"] = found
-        return (
-            Usage(
-                model=self.model,
-                input_tokens=plain.input_tokens,
-                cache_read_tokens=plain.cache_read_tokens,
-                cache_write_5m_tokens=plain.cache_write_5m_tokens,
-                output_tokens=plain.output_tokens,
-                reasoning_tokens=plain.reasoning_tokens,
-                units=units,
-            ),
-        )
+        return (replace(plain, units=units),)
 
     def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
         """See ``AnswerReader``."""

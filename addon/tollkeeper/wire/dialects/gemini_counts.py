@@ -15,6 +15,9 @@ from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED
 KINDS = ("audio", "image", "video")
 """Modalities that have rates of their own; documents are billed as the text and pictures they hold."""
 
+_NUMBERED = {2: "image", 3: "video", 4: "audio"}
+"""Modalities as clients get them that ask for ``enum-encoding=int`` (google.ai.generativelanguage ``Modality``)."""
+
 MAX_DETAILS = 32
 MAX_ID_CHARS = 4_096
 MAX_TOOLS = 128
@@ -50,10 +53,11 @@ def by_kind(details: Json, flags: set[str]) -> dict[str, int]:
     """Tokens of each kind in a list such as ``[{"modality": "AUDIO", "tokenCount": 7}]``; Interactions write ``tokens``."""
     counts: dict[str, int] = {}
     for item in details[:MAX_DETAILS] if isinstance(details, list) else ():
-        kind = str(item.get("modality")).lower() if isinstance(item, dict) else ""
+        stated = item.get("modality") if isinstance(item, dict) else None
+        kind = stated.lower() if isinstance(stated, str) else _NUMBERED.get(stated, "") if type(stated) is int else ""
         if kind in KINDS:
-            stated = item.get("tokens") if "tokens" in item else pick(item, "token_count")
-            counts[kind] = counts.get(kind, 0) + count(stated, flags)
+            tokens = item.get("tokens") if "tokens" in item else pick(item, "token_count")
+            counts[kind] = counts.get(kind, 0) + count(tokens, flags)
     return counts
 
 

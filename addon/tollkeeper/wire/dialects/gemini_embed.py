@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
 from tollkeeper.wire.counts import Json, count, decimal, member, name, text
-from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
+from tollkeeper.wire.dialect import AnswerReader, Answers
 from tollkeeper.wire.material import texts, weigh
 
 from .gemini_counts import disjoint, pick
+from .whole import WholeReader
 
 _MAX_ITEMS = 10_000
 MULTIMODAL = "multimodalembedding"
@@ -51,25 +52,14 @@ class GeminiEmbed:
         return EmbedReader(endpoint, ask)
 
 
-class EmbedReader:
+class EmbedReader(WholeReader):
     """Reads one answer; vectors are not looked at."""
 
     def __init__(self, endpoint: Endpoint, ask: Ask) -> None:
-        self.notes = Notes()
+        super().__init__()
         self._ask = ask
         self._model = endpoint.model_in_path or ask.model
         self._call: Usage | None = None
-
-    def wants(self, data: bytes) -> bool:
-        """See ``AnswerReader``."""
-        return True
-
-    def mark(self, data: bytes) -> None:
-        """See ``AnswerReader``."""
-
-    def event(self, payload: Mapping[str, Json]) -> None:
-        """See ``AnswerReader``."""
-        self.body(payload)
 
     def body(self, payload: Mapping[str, Json]) -> None:
         """See ``AnswerReader``. A large answer is skimmed: then only its figures are here, ``token_counts`` those of each prediction."""
@@ -107,10 +97,6 @@ class EmbedReader:
     def calls(self) -> tuple[Usage, ...]:
         """See ``AnswerReader``."""
         return () if self._call is None else (self._call,)
-
-    def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
-        """See ``AnswerReader``. Nothing comes out but vectors."""
-        yield from ()
 
 
 def _token_counts(predictions: Json) -> list[Json]:

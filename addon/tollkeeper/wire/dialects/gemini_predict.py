@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
 from tollkeeper.wire.counts import Json, decimal, member, name
-from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
+from tollkeeper.wire.dialect import AnswerReader, Answers
 from tollkeeper.wire.material import texts
 
 from .gemini_counts import pick, resource_id
+from .whole import WholeReader
 
 IMAGES, UPSCALED, CAPTIONED, CLIPS, FILM = "output_images", "upscaled_images", "input_images", "audio_clips", "video_seconds"
 
@@ -58,25 +59,14 @@ class GeminiPredict:
         return PredictReader(endpoint, ask)
 
 
-class PredictReader:
+class PredictReader(WholeReader):
     """Reads one answer: counts what came, or takes a film's seconds as they were asked for."""
 
     def __init__(self, endpoint: Endpoint, ask: Ask) -> None:
-        self.notes = Notes()
+        super().__init__()
         self._ask = ask
         self._model = ask.model or endpoint.model_in_path
         self._call: Usage | None = None
-
-    def wants(self, data: bytes) -> bool:
-        """See ``AnswerReader``."""
-        return True
-
-    def mark(self, data: bytes) -> None:
-        """See ``AnswerReader``."""
-
-    def event(self, payload: Mapping[str, Json]) -> None:
-        """See ``AnswerReader``."""
-        self.body(payload)
 
     def body(self, payload: Mapping[str, Json]) -> None:
         """See ``AnswerReader``. Filtered pictures come without a picture, and are not billed."""
@@ -101,10 +91,6 @@ class PredictReader:
     def calls(self) -> tuple[Usage, ...]:
         """See ``AnswerReader``."""
         return () if self._call is None else (self._call,)
-
-    def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
-        """See ``AnswerReader``. Media are no text."""
-        yield from ()
 
 
 def _asked(endpoint: Endpoint, model: str, body: Mapping[str, Json]) -> tuple[str, int]:

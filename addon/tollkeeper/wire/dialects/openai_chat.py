@@ -9,7 +9,7 @@ from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
 from tollkeeper.wire.counts import Json, member, name
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
-from tollkeeper.wire.inclusive import has_counts, inclusive_usage
+from tollkeeper.wire.inclusive import has_counts, inclusive_usage, later
 from tollkeeper.wire.material import schema_text, texts, weigh
 from tollkeeper.wire.reading_asks import at_least_one, effort_of, fallback_models, positive
 from tollkeeper.wire.stated_cost import note_copilot_cost, note_stated_cost
@@ -77,7 +77,7 @@ class OpenAIChat:
 
 
 class ChatReader:
-    """Reads one answer: the last usage that holds figures is the bill."""
+    """Reads one answer: the last usage that holds figures is the bill, field by field."""
 
     def __init__(self, endpoint: Endpoint, ask: Ask) -> None:
         self.notes = Notes()
@@ -101,7 +101,7 @@ class ChatReader:
     def mark(self, data: bytes) -> None:
         """See ``AnswerReader``."""
         if data.strip() == b"[DONE]":
-            self.notes.ended = True
+            self.notes.ended = self._finished = True
             self.notes.final = self._usage is not None
 
     def event(self, payload: Mapping[str, Json]) -> None:
@@ -128,15 +128,17 @@ class ChatReader:
                 notes.failed(choice["error"])
         usage = self._find_usage(payload, choices)
         if usage is not None:
-            self._usage = usage
+            self._usage = usage = later(self._usage, usage)
             notes.keep_raw(usage)
             note_stated_cost(usage, notes)
             notes.term("service_tier", usage.get("service_tier"))
             if self._endpoint.provider == "perplexity":
                 notes.term("search_context_size", usage.get("search_context_size"))
         note_copilot_cost(payload, notes)
-        # A usage beside an unfinished choice is a running figure (Perplexity, DeepSeek).
-        notes.final = notes.final or (self._usage is not None and (self._finished or notes.ended or not choices))
+        # A usage beside an unfinished choice is a running figure (Perplexity, DeepSeek), until the stream has ended in good order:
+        # Snowflake writes neither finish reasons nor an end mark.
+        notes.final = notes.final or (self._usage is not None and (self._finished or not choices))
+        notes.ended = notes.ended or (usage is not None and not any("finish_reason" in choice for choice in choices))
 
     def _find_usage(self, payload: Mapping[str, Json], choices: list[Mapping[str, Json]]) -> Mapping[str, Json] | None:
         places = [payload.get("usage"), *(choice.get("usage") for choice in choices)]  # Moonshot: in the choice

@@ -13,11 +13,13 @@ from math import ceil
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import MAX_COUNT, Usage
 from tollkeeper.wire.counts import Json, counts_only, member, name
-from tollkeeper.wire.dialect import MAX_RAW_OBJECTS, AnswerReader, Answers, Notes, body_error
+from tollkeeper.wire.dialect import MAX_RAW_OBJECTS, AnswerReader, Answers, body_error
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage
 from tollkeeper.wire.material import texts, weigh
 from tollkeeper.wire.reading_asks import flag, whole
 from tollkeeper.wire.stated_cost import note_stated_cost
+
+from .whole import WholeReader
 
 MAX_PICTURES = 128
 PARTIAL_TOKENS = 100
@@ -88,24 +90,16 @@ class OpenAIImages:
         return ImagesReader(endpoint, ask)
 
 
-class ImagesReader:
+class ImagesReader(WholeReader):
     """Reads one answer. A stream bills each finished picture by its own usage."""
 
     def __init__(self, endpoint: Endpoint, ask: Ask) -> None:
-        self.notes = Notes()
+        super().__init__()
         self._endpoint = endpoint
         self._ask = ask
         self._usages: list[Mapping[str, Json]] = []
         self._pictures = 0
         self._stated = False
-
-    def wants(self, data: bytes) -> bool:
-        """See ``AnswerReader``."""
-        return True
-
-    def mark(self, data: bytes) -> None:
-        """See ``AnswerReader``."""
-        self.notes.ended = self.notes.ended or data.strip() == b"[DONE]"
 
     def event(self, payload: Mapping[str, Json]) -> None:
         """See ``AnswerReader``."""
@@ -168,10 +162,6 @@ class ImagesReader:
                 units["output_pixels"] = min(pixels // self._ask.choices * self._pictures, MAX_COUNT)
         tokens = units.get("image_output_tokens", 0)
         return Usage(model=model, output_tokens=tokens, units={unit: found for unit, found in units.items() if found})
-
-    def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
-        """See ``AnswerReader``. Pictures are no text."""
-        yield from ()
 
 
 def _by_tokens(usage: Mapping[str, Json], model: str | None, endpoint: Endpoint, flags: set[str]) -> Usage:

@@ -4,6 +4,7 @@ Reference: platform.openai.com/docs/api-reference/responses; tool fees: platform
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import EMPTY, Usage
@@ -20,7 +21,18 @@ _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed
 _UNDER_WAY = frozenset({"queued", "in_progress"})
 _STATE = ("previous_response_id", "conversation")
 _SERVER_TOOLS = ("web_search", "file_search")
+_XAI_TOOLS = {
+    "web_search_calls": "web_search_requests",
+    "x_search_calls": "social_search_requests",
+    "code_interpreter_calls": "code_execution_requests",
+    "code_execution_calls": "code_execution_requests",
+    "file_search_calls": "file_search_requests",
+    "collections_search_calls": "file_search_requests",
+    "attachment_search_calls": "attachment_search_requests",
+}
+"""xAI counts its billed tools itself: opened pages cost there, and a search of X is no item of OpenAI's (docs.x.ai/developers/pricing)."""
 _MAX_ITEMS = 10_000
+_TOLD = frozenset({"user", "developer", "system"})
 
 
 class OpenAIResponses:
@@ -178,21 +190,12 @@ class ResponsesReader:
             return ()  # it was billed to whoever asked for it, while it was made
         model = self.notes.model or self._ask.model
         usage = inclusive_usage(self._usage, model, self._endpoint.traits, self.notes.flags)
-        units = {**usage.units, **self._tool_units()}
-        main = Usage(
-            model=usage.model,
-            input_tokens=usage.input_tokens,
-            cache_read_tokens=usage.cache_read_tokens,
-            cache_write_5m_tokens=usage.cache_write_5m_tokens,
-            cache_write_1h_tokens=usage.cache_write_1h_tokens,
-            output_tokens=usage.output_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            units=units,
-        )
-        return (main, *self._image_call())
+        return (replace(usage, units={**usage.units, **self._tool_units()}), *self._image_call())
 
     def _tool_units(self) -> dict[str, int]:
         flags = self.notes.flags
+        if told := member(self._usage, "server_side_tool_usage_details"):
+            return {unit: found for key, unit in _XAI_TOOLS.items() if (found := count(told.get(key), flags))}
         searches = sum(1 for item in self._items if item.get("type") == "web_search_call" and _is_search(item))
         stated = member(self._tool_usage, "web_search").get("num_requests")
         units = {
@@ -206,7 +209,7 @@ class ResponsesReader:
 
     def _image_call(self) -> tuple[Usage, ...]:
         image = member(self._tool_usage, "image_gen")
-        if not has_counts(image) or not (image.get("input_tokens") or image.get("output_tokens")):
+        if not any(count(image.get(key), self.notes.flags) for key in ("input_tokens", "output_tokens")):
             return ()
         self.notes.raw.append({"image_gen": _numbers(image)})
         tools = self._tools if isinstance(self._tools, list) else []
@@ -238,9 +241,13 @@ def _is_search(item: Mapping[str, Json]) -> bool:
 
 
 def _has_answer(turns: Json) -> bool:
-    """Whether the input holds anything that a model made."""
+    """Whether the input holds anything that a model made, or that answers it. Codex sends its tools as an item of the developer's."""
     for turn in turns if isinstance(turns, list) else ():
-        if isinstance(turn, dict) and (turn.get("role") == "assistant" or turn.get("type", "message") != "message"):
+        if (
+            isinstance(turn, dict)
+            and turn.get("role") not in _TOLD
+            and (turn.get("role") or turn.get("type", "message") != "message")
+        ):
             return True
     return False
 

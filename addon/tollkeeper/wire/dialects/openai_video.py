@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import MAX_COUNT, Usage
 from tollkeeper.wire.counts import Json, member, name, text
-from tollkeeper.wire.dialect import AnswerReader, Answers, Notes, body_error
+from tollkeeper.wire.dialect import AnswerReader, Answers, body_error
 from tollkeeper.wire.material import weigh
 from tollkeeper.wire.reading_asks import whole
 from tollkeeper.wire.row import RETRIEVE
 from tollkeeper.wire.stated_cost import note_stated_cost
+
+from .whole import WholeReader
 
 MAX_SECONDS = 3_600
 LONGEST_SECONDS = 20
@@ -71,28 +73,16 @@ class OpenAIVideo:
         return VideoReader(endpoint, ask)
 
 
-class VideoReader:
+class VideoReader(WholeReader):
     """Reads what a video's creation answers: the job, or xAI's bare ``request_id``."""
 
     def __init__(self, endpoint: Endpoint, ask: Ask) -> None:
-        self.notes = Notes()
+        super().__init__()
         self._endpoint = endpoint
         self._ask = ask
         self._is_poll = endpoint.operation == RETRIEVE
         self._seconds: int | None = None
         self._stated = False
-
-    def wants(self, data: bytes) -> bool:
-        """See ``AnswerReader``."""
-        return True
-
-    def mark(self, data: bytes) -> None:
-        """See ``AnswerReader``."""
-        self.notes.ended = self.notes.ended or data.strip() == b"[DONE]"
-
-    def event(self, payload: Mapping[str, Json]) -> None:
-        """See ``AnswerReader``."""
-        self.body(payload)
 
     def body(self, payload: Mapping[str, Json]) -> None:
         """See ``AnswerReader``."""
@@ -142,10 +132,6 @@ class VideoReader:
         elif not self._ask.units_measured:
             notes.flags.add("duration-unknown")
         return (Usage(model=notes.model or self._ask.model, units={unit: found for unit, found in units.items() if found}),)
-
-    def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
-        """See ``AnswerReader``. Film is no text."""
-        yield from ()
 
 
 def _size(body: Mapping[str, Json]) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.clock import Clock
-from tollkeeper.core.usage import MAX_COUNT
+from tollkeeper.core.usage import MAX_COUNT, Usage
 from tollkeeper.wire.counts import Json, member, name
 from tollkeeper.wire.dialect import Notes
 from tollkeeper.wire.sessions import MAX_OPEN_TURNS, Opening, OpenTurn, Refused, SessionReader, Turn
@@ -132,6 +132,14 @@ class ResponsesSession:
             return ()
         over, self._over = tuple(self._over), []
         return over
+
+    def so_far(self, number: int) -> tuple[tuple[Usage, ...], int] | None:
+        """See ``Watched``."""
+        for lane in self._lanes.values():
+            for turn in lane.turns:
+                if turn.open.number == number and turn.begun:
+                    return turn.reader.calls(), turn.open.said
+        return None
 
     def finish(self) -> tuple[Turn, ...]:
         """See ``SessionReader``."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import MAX_COUNT, Usage
@@ -147,16 +148,7 @@ class XaiReader:
                 units[unit] = min(tools[tool], MAX_COUNT)
         if sources := count(usage.get("num_sources_used"), notes.flags):
             units["search_sources"] = sources
-        return (
-            Usage(
-                model=found.model,
-                input_tokens=found.input_tokens,
-                cache_read_tokens=found.cache_read_tokens,
-                output_tokens=found.output_tokens,
-                reasoning_tokens=found.reasoning_tokens,
-                units=units,
-            ),
-        )
+        return (replace(found, units=units),)
 
     def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
         """See ``AnswerReader``. What a server-side tool said is no output of the model."""

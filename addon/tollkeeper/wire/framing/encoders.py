@@ -7,7 +7,7 @@ import zstandard
 
 from tollkeeper.core.errors import WireError
 
-from .decoders import MAX_ENCODINGS
+from .decoders import MAX_ENCODINGS, NO_ENCODING
 
 _GZIP, _ZLIB, _RAW = b"\x1f\x8b", 15, -15
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -23,7 +23,7 @@ def encode_body(body: bytes, encodings: str, original: bytes = b"") -> bytes:
     ``original`` is the body as it came: where its bytes show that the header stood above a plain body, or that ``deflate`` was the raw
     form, the new one is made alike. Raises ``WireError`` for a name that is not known.
     """
-    names = [name for part in encodings.lower().split(",") if (name := part.strip()) and name != "identity"]
+    names = [name for part in encodings.lower().split(",") if (name := part.strip()) and name not in NO_ENCODING]
     if len(names) > MAX_ENCODINGS:
         raise WireError(f"{len(names)} content-encodings on one body; at most {MAX_ENCODINGS} are put on")
     if original and names and _was_plain(names[-1], original):

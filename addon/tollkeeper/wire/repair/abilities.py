@@ -42,6 +42,8 @@ class Abilities:
     newest_tools: bool | None = None
     """Takes the 2026 versions of the web tools, and compaction."""
     budget: tuple[int, int] | None = None
+    instructs: bool | None = None
+    """Takes instructions in the middle of a conversation (``role: system``): Claude since Opus 4.8."""
 
 
 UNKNOWN: Final = Abilities()
@@ -55,11 +57,23 @@ def _reasons(*efforts: str, at_none: bool = False, verbosity: bool = True) -> Ab
 
 
 def _claude(
-    thinking: Thinking, *efforts: str, samples: bool = True, prefill: bool = True, long: bool = False, fast: bool = False
+    thinking: Thinking,
+    *efforts: str,
+    samples: bool = True,
+    prefill: bool = True,
+    long: bool = False,
+    fast: bool = False,
+    instructs: bool | None = False,
 ) -> Abilities:
-    newest = thinking in {Thinking.EITHER, Thinking.ADAPTIVE}
     return Abilities(
-        efforts=efforts, samples=samples, thinking=thinking, prefill=prefill, long_context=long, fast=fast, newest_tools=newest
+        efforts=efforts,
+        samples=samples,
+        thinking=thinking,
+        prefill=prefill,
+        long_context=long,
+        fast=fast,
+        newest_tools=thinking in {Thinking.EITHER, Thinking.ADAPTIVE},
+        instructs=instructs,
     )
 
 
@@ -88,8 +102,12 @@ _TABLE: Final = tuple(
         (r"claude-(?:sonnet-4(?![.-][6-9](?!\d))|4-sonnet)", _claude(Thinking.BUDGET, long=True)),
         (r"claude-(?:haiku-4|opus-4(?![.-][5-9](?!\d))|4-opus)", _claude(Thinking.BUDGET)),
         (
-            r"claude-(?:opus-(?:4[.-][7-9]|[5-9])|sonnet-(?:4[.-][7-9]|[5-9])|haiku-[5-9]|fable|mythos)",
+            r"claude-opus-4[.-]7",
             _claude(Thinking.ADAPTIVE, *_TO_XHIGH, "max", samples=False, prefill=False, long=True, fast=True),
+        ),
+        (
+            r"claude-(?:opus-(?:4[.-][89]|[5-9])|sonnet-(?:4[.-][7-9]|[5-9])|haiku-[5-9]|fable|mythos)",
+            _claude(Thinking.ADAPTIVE, *_TO_XHIGH, "max", samples=False, prefill=False, long=True, fast=True, instructs=None),
         ),
         (r"gemini-2\.5-pro", Abilities(efforts=(), budget=(128, 32_768))),
         (r"gemini-2\.5-flash-lite", Abilities(efforts=(), budget=(512, 24_576))),

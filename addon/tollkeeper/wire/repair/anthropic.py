@@ -3,7 +3,9 @@
 A beta is a header token and the body fields it allows: both go together, else the API says "Extra inputs are not permitted".
 """
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 from tollkeeper.core.errors import WireError
 from tollkeeper.wire.counts import Json
@@ -16,6 +18,7 @@ _SAMPLING = ("temperature", "top_p", "top_k")
 LEAST_BUDGET = 1_024
 """The least ``budget_tokens`` (docs: extended thinking)."""
 
+_REMINDER = "<system-reminder>\n{}\n</system-reminder>"
 _OLDER_TOOLS = (
     ('"web_search_20260209"', '"web_search_20250305"'),
     ('"web_fetch_20260209"', '"web_fetch_20250910"'),
@@ -32,7 +35,7 @@ def repair(draft: Draft, takes: Abilities, betas: tuple[str, ...]) -> tuple[str,
     if takes.samples is False:
         for key in _SAMPLING:
             _drop(draft, key)
-    gone: list[str] = []
+    gone = ["mid-conversation-system"] if _fit_instructions(draft, takes) else []
     if draft.has("fallbacks"):
         _drop(draft, "fallbacks")  # models that might answer instead would be dearer than what was found room for
         gone.append("server-side-fallback")
@@ -146,6 +149,37 @@ def _fit_effort(draft: Draft, takes: Abilities) -> None:
 def _is_prefilled(messages: Json) -> bool:
     last = messages[-1] if isinstance(messages, list) and messages else None
     return isinstance(last, dict) and last.get("role") == "assistant"
+
+
+def _fit_instructions(draft: Draft, takes: Abilities) -> bool:
+    if takes.instructs is not False or not _has_instructions(draft.get("messages")):
+        return False
+    draft.put([_as_user(turn) for turn in json.loads(draft.text("messages") or "[]")], "messages")
+    draft.notes.append("messages: role system -> user")
+    return True
+
+
+def _has_instructions(messages: Json) -> bool:
+    return isinstance(messages, list) and any(isinstance(turn, Mapping) and turn.get("role") == "system" for turn in messages)
+
+
+def _as_user(turn: Any) -> Any:
+    """An instruction in the middle of a conversation, as a reminder in the user's turn: so clients said it before there was that role."""
+    if not isinstance(turn, dict) or turn.get("role") != "system":
+        return turn
+    content = turn.get("content")
+    if isinstance(content, str):
+        return {"role": "user", "content": _REMINDER.format(content)}
+    blocks = content if isinstance(content, list) else []
+    return {
+        "role": "user",
+        "content": [
+            {**block, "text": _REMINDER.format(block["text"])}
+            if isinstance(block, dict) and isinstance(block.get("text"), str)
+            else block
+            for block in blocks
+        ],
+    }
 
 
 def _compacts(management: Json) -> bool:

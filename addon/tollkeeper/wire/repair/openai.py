@@ -32,9 +32,9 @@ def repair_chat(draft: Draft, endpoint: Endpoint, takes: Abilities) -> None:
     _drop_tier(draft)
 
 
-def repair_responses(draft: Draft, endpoint: Endpoint, takes: Abilities) -> None:
-    """Make a Responses request fit a model. Raises ``WireError`` where its history is kept by the provider."""
-    for key in _KEPT_BY_PROVIDER:
+def repair_responses(draft: Draft, endpoint: Endpoint, takes: Abilities, *, continues: bool = False) -> None:
+    """Make a Responses request fit a model. Raises ``WireError`` where the provider keeps its history, unless it ``continues`` one."""
+    for key in () if continues else _KEPT_BY_PROVIDER:
         if draft.get(key):
             raise WireError(f'its history is kept by the provider ("{key}")')
     _fit_effort(draft, takes, ("reasoning", "effort"))

@@ -24,7 +24,8 @@ type Fields = tuple[tuple[bytes, bytes], ...]
 class Change:
     """What is to be changed; None leaves it. ``most_output_tokens`` is what the new model can put out in one answer.
 
-    ``forgets``: the conversation is under way, and what only the old model can read is to be taken out of it.
+    ``forgets``: the conversation is under way, and what only the old model can read is to be taken out of it. ``continues``: whatever
+    history the provider keeps of it is the new model's own.
     """
 
     model: str | None = None
@@ -32,6 +33,7 @@ class Change:
     effort: str | None = None
     most_output_tokens: int | None = None
     forgets: bool = False
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def _repaired(endpoint: Endpoint, fields: Fields, body: bytes, change: Change) -
     elif endpoint.dialect == RESPONSES:
         if change.forgets:
             _forget_reasoning(draft)
-        openai.repair_responses(draft, endpoint, takes)
+        openai.repair_responses(draft, endpoint, takes, continues=change.continues)
     elif endpoint.dialect == GENERATE:
         if change.forgets:
             root = ("request",) if WRAPPED in endpoint.traits else ()
