@@ -28,8 +28,9 @@ def test_the_page_the_tool_the_warning_and_the_alert_say_the_same(
         SHAPES["messages"], {"user-agent": "claude-cli/2.1"}, output_tokens=4_000
     )
     assert answer.status == 200
+    proxy.ledger.of(answer.json()["id"])
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{proxy.url}/v1/budget", timeout=10) as response:
+    with opener.open(f"{proxy.url}/v1/budget", timeout=60) as response:
         (budget,) = json.load(response)["budgets"]
     assert budget["spent"] == sum(entry["exposure_nanousd"] for entry in proxy.ledger.entries("settle")) > 10_000_000
     asked = [
@@ -42,7 +43,7 @@ def test_the_page_the_tool_the_warning_and_the_alert_say_the_same(
         env={**base_environment(), "TOLLKEEPER_HOME": str(proxy.home)},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     result = json.loads(done.stdout.splitlines()[1])["result"]

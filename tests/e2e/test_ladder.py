@@ -98,9 +98,25 @@ def test_a_call_without_a_key_for_the_other_provider_is_not_sent_there(start: St
 
 
 FALLBACK = HEAD + (
-    '[route.safe]\nmodel = "claude-sonnet-4-5"\nto = { model = "claude-sonnet-4-5", timeout = "500ms" }\nfallback = ["claude-haiku-4-5"]\n'
+    '[route.safe]\nmodel = "claude-sonnet-4-5"\nto = { model = "claude-sonnet-4-5", timeout = "%s" }\nfallback = ["claude-haiku-4-5"]\n'
     '[budget.all]\namount = "10 USD"\nwindow = "day"\n'
 )
+
+
+@pytest.fixture(scope="module")
+def fallback(shared_provider: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
+    """Waits a minute for the first model."""
+    home = tmp_path_factory.mktemp("fallback") / "home"
+    with running_proxy(home, shared_provider, policy=FALLBACK % "60s") as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def hasty(shared_provider: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
+    """Waits half a second for the first model."""
+    home = tmp_path_factory.mktemp("hasty") / "home"
+    with running_proxy(home, shared_provider, policy=FALLBACK % "500ms") as proxy:
+        yield proxy
 
 
 @pytest.mark.parametrize(
@@ -108,9 +124,10 @@ FALLBACK = HEAD + (
 )
 @pytest.mark.parametrize("name", ["messages", "messages-stream"])
 def test_a_provider_that_fails_before_its_first_byte_is_followed_by_the_fallback(
-    name: str, failure: dict[str, Any], start: Start, provider: FakeProvider
+    name: str, failure: dict[str, Any], fallback: RunningProxy, hasty: RunningProxy, provider: FakeProvider
 ) -> None:
-    proxy = start(policy=FALLBACK)
+    proxy = hasty if "first_delay_ms" in failure else fallback
+    before = len(proxy.ledger.ended()) if proxy.ledger.path.exists() else 0
     answer = call(proxy, provider, asking(name, model="claude-sonnet-4-5"), fail_model="claude-sonnet-4-5", **failure)
     assert answer.status == 200
     assert answer.whole
@@ -119,25 +136,27 @@ def test_a_provider_that_fails_before_its_first_byte_is_followed_by_the_fallback
     entry = proxy.ledger.of(billed[0].id)
     assert (entry["verdict"], entry["rule"], entry["model"]) == ("rewrite", "route.safe", "claude-haiku-4-5")
     assert entry["cost_nanousd"] == cost_nanousd(billed[0])
-    ended = proxy.ledger.wait(lambda view: len(view.ended()) == 2 and view.ended(), "both tries are recorded")
+    ended = proxy.ledger.wait(lambda view: len(view.ended()) == before + 2 and view.ended()[before:], "both tries are recorded")
     assert "tried-elsewhere" in ended[0]["flags"]
     assert not proxy.ledger.holds()
     if "status" in failure:
         assert (ended[0]["status"], ended[0]["exposure_nanousd"]) == (failure["status"], 0)
 
 
-def test_when_every_fallback_fails_the_client_gets_the_last_answer(start: Start, provider: FakeProvider) -> None:
-    proxy = start(policy=FALLBACK)
-    answer = call(proxy, provider, asking("messages", model="claude-sonnet-4-5"), status=529)
+def test_when_every_fallback_fails_the_client_gets_the_last_answer(fallback: RunningProxy, provider: FakeProvider) -> None:
+    before = len(fallback.ledger.ended()) if fallback.ledger.path.exists() else 0
+    answer = call(fallback, provider, asking("messages", model="claude-sonnet-4-5"), status=529)
     assert (answer.status, answer.json()["error"]["type"]) == (529, "overloaded_error")
     assert len(provider.bills.seen()) == 2
-    proxy.ledger.wait(lambda view: len(view.ended()) == 2 and not view.holds(), "both tries are recorded")
+    fallback.ledger.wait(lambda view: len(view.ended()) == before + 2 and not view.holds(), "both tries are recorded")
 
 
-def test_an_error_of_the_client_is_not_tried_elsewhere(start: Start, provider: FakeProvider) -> None:
-    answer = call(start(policy=FALLBACK), provider, asking("messages", model="claude-sonnet-4-5"), status=404)
+def test_an_error_of_the_client_is_not_tried_elsewhere(fallback: RunningProxy, provider: FakeProvider) -> None:
+    before = len(fallback.ledger.ended()) if fallback.ledger.path.exists() else 0
+    answer = call(fallback, provider, asking("messages", model="claude-sonnet-4-5"), status=404)
     assert answer.status == 404
     assert len(provider.bills.seen()) == 1
+    assert fallback.ledger.since(before)["status"] == 404
 
 
 ROUTED = HEAD + '[route.cheap]\nmodel = "gpt-4o"\nto = "gpt-4o-mini"\n[budget.all]\namount = "10 USD"\nwindow = "day"\n'
@@ -205,28 +224,36 @@ def test_gemini_cli_is_never_answered_in_prose(speaking: RunningProxy, provider:
     assert answer.status == 400
 
 
+@pytest.fixture(scope="module")
+def stopping(shared_provider: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
+    policy = HEAD + 'mid_stream_stop = true\nhold = "worst"\n[budget.day]\namount = "10 USD"\nwindow = "day"\n'
+    with running_proxy(tmp_path_factory.mktemp("stopping") / "home", shared_provider, policy=policy) as proxy:
+        yield proxy
+
+
 @pytest.mark.parametrize("name", ["messages-stream", "chat-stream", "responses-stream", "gemini-sse"])
 def test_a_stream_that_passes_what_was_held_ends_well_formed_and_is_settled(
-    name: str, start: Start, provider: FakeProvider
+    name: str, stopping: RunningProxy, provider: FakeProvider
 ) -> None:
-    policy = HEAD + 'mid_stream_stop = true\nhold = "worst"\n[budget.day]\namount = "10 USD"\nwindow = "day"\n'
-    proxy = start(policy=policy)
+    proxy, before = stopping, len(stopping.ledger.ended()) if stopping.ledger.path.exists() else 0
     cap = {
         "messages-stream": {"max_tokens": 50},
         "chat-stream": {"max_tokens": 50},
         "responses-stream": {"max_output_tokens": 50},
     }
     body = cap.get(name, {"generationConfig": {"maxOutputTokens": 50}})
-    answer = call(proxy, provider, asking(name, **body), chunks=2_000, delay_ms=1)
+    answer = call(proxy, provider, asking(name, **body), chunks=2_000, delay_ms=10)
     assert answer.status == 200
     assert answer.whole
     ends = {"messages-stream": b"message_stop", "chat-stream": b"[DONE]", "responses-stream": b"response.incomplete"}
     assert ends.get(name, b"MAX_TOKENS") in answer.body[-4000:]
     assert answer.body.count(b"\n\n") < 300
-    entry = proxy.ledger.since(0)
+    entry = proxy.ledger.since(before)
     assert "stopped-mid-stream" in entry["flags"]
     assert entry["outcome"] == "ok"
     assert 0 < entry["lines"][0]["output_tokens"] < 300
     (billed,) = proxy.ledger.wait(lambda _: provider.bills.billed(), "the provider has noticed")
     assert billed.output_tokens < 1_500, "the provider goes on generating no longer than it must"
-    assert call(proxy, provider, SHAPES["chat"]).status == 200
+    again = call(proxy, provider, SHAPES["chat"])
+    assert again.status == 200
+    proxy.ledger.of(again.json()["id"])

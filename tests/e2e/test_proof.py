@@ -1,10 +1,13 @@
-"""A dollar is a dollar: never passed, and used to at least 95 %, whatever happens at once (the long run: scripts/prove_budget)."""
+"""A dollar is a dollar: never passed, used to at least 95 %, and nobody refused while a typical call has room, whatever happens at once.
+
+The long run: scripts/prove_budget.
+"""
 
 from pathlib import Path
 
 import pytest
 
-from e2e.proof import AMOUNT_NANOUSD, run
+from e2e.proof import AMOUNT_NANOUSD, TYPICAL_NANOUSD, run
 from tollkeeper.cli.demo_provider import FakeProvider
 
 pytestmark = pytest.mark.e2e
@@ -20,6 +23,7 @@ def test_callers_at_once_never_pass_a_budget_and_can_use_it(
     assert result.billed_nanousd <= result.counted_nanousd <= AMOUNT_NANOUSD, result
     assert result.usable_percent >= 95, result
     assert result.served > 100, result
+    assert result.most_room_nanousd < TYPICAL_NANOUSD, result
     assert (result.broken > 0) is (kill_after is not None), result
     if kill_after is None:
         assert (result.billed_nanousd, result.left_held) == (result.counted_nanousd, 0), result

@@ -81,7 +81,7 @@ def test_a_caller_cancelled_while_it_is_admitted_leaves_no_hold(path: Path, cloc
             await asyncio.sleep(0.005)
         await ledger.close()
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
     assert rows(path, "SELECT kind, outcome FROM entry ORDER BY seq") == [("hold", ""), ("void", "aborted")]
     assert rows(path, "SELECT posted, held FROM balance") == [(0, 0)]
@@ -108,7 +108,7 @@ def _spend(path: Path, calls: int, start: "multiprocessing.synchronize.Barrier",
     ledger = Ledger.open(path, FakeClock())
     limit = day_limit(3000)
     admitted = 0
-    start.wait(20)
+    start.wait(60)
     for _ in range(calls):
         call = make_call()
         if ledger.admit_now(ask_for(call, 30, limit)).chosen is not None:
@@ -125,9 +125,9 @@ def test_four_processes_share_one_budget_and_each_gets_its_turn(path: Path) -> N
     for process in processes:
         process.start()
 
-    admitted = [done.get(timeout=60) for _ in processes]
+    admitted = [done.get(timeout=120) for _ in processes]
     for process in processes:
-        process.join(20)
+        process.join(60)
 
     (spent, held) = rows(path, "SELECT posted, held FROM balance")[0]
     assert spent == 25 * sum(admitted)
@@ -137,7 +137,7 @@ def test_four_processes_share_one_budget_and_each_gets_its_turn(path: Path) -> N
 
 
 def _open(path: Path, start: "multiprocessing.synchronize.Barrier", done: "multiprocessing.Queue[str]") -> None:
-    start.wait(20)
+    start.wait(60)
     try:
         Ledger.open(path, FakeClock()).close_now()
         done.put("ok")
@@ -152,9 +152,9 @@ def test_processes_that_open_a_new_ledger_at_once_migrate_it_once(path: Path) ->
     for process in processes:
         process.start()
 
-    answers = [done.get(timeout=60) for _ in processes]
+    answers = [done.get(timeout=120) for _ in processes]
     for process in processes:
-        process.join(20)
+        process.join(60)
 
     assert answers == ["ok"] * 4
     assert rows(path, "SELECT count(*) FROM _sqlite_migrations") == [(len(KNOWN),)]
@@ -175,7 +175,7 @@ def test_a_program_that_holds_the_file_stops_the_call_but_not_the_loop(path: Pat
         finally:
             await ledger.close()
 
-    assert asyncio.run(asyncio.wait_for(scenario(), 10)) == (True, True)
+    assert asyncio.run(asyncio.wait_for(scenario(), 60)) == (True, True)
 
 
 def test_what_cannot_be_made_durable_is_not_acknowledged(path: Path, clock: FakeClock) -> None:
@@ -191,7 +191,7 @@ def test_what_cannot_be_made_durable_is_not_acknowledged(path: Path, clock: Fake
             log._descriptor = good
             await ledger.close()
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_the_log_stays_short_however_much_is_written(path: Path, clock: FakeClock) -> None:

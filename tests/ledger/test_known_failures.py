@@ -287,7 +287,7 @@ def test_a_writer_that_waits_never_fails_a_call_and_nobody_prunes_in_the_road(pa
         waiting.start()
         waiting.join(0.2)
         other.execute("COMMIT")
-        waiting.join(10)
+        waiting.join(60)
     ledger.close_now()
     assert done == [0]
 

@@ -15,7 +15,7 @@ from tollkeeper.core.call import Call
 from tollkeeper.core.charge import Bill
 from tollkeeper.core.entry import Settlement
 from tollkeeper.core.usage import Reading, UsageSource
-from tollkeeper.ledger import rollup
+from tollkeeper.ledger import rollup, rollup_sums
 from tollkeeper.ledger.ledger import Ledger
 from tollkeeper.ledger.queries import report, reports
 from tollkeeper.ledger.reprice import reprice
@@ -23,7 +23,11 @@ from tollkeeper.ledger.rollup import rollup_path
 from tollkeeper.ledger.rows import Report
 
 MILLION = 1_000_000
-GROUPED = [(), ("model",), ("principal", "model"), ("day",), ("hour", "provider"), ("day", "team"), ("plan", "refusal")]
+GROUPED = [
+    *[(), ("model",), ("principal", "model"), ("day",), ("hour", "provider"), ("day", "team"), ("plan", "refusal")],
+    *[("session",), ("agent", "model"), ("outcome", "usage"), ("day", "tags"), ("verdict", "hour")],
+    ("branch", "principal", "conversation"),
+]
 
 
 class Book:
@@ -52,6 +56,8 @@ def fill(clock: FakeClock) -> Fill:
             call = make_call(
                 clock.now, subject=f"p{number % 3}", model=("gpt-5", "new-model")[number % 2], project=f"x{number % 2}"
             )
+            where = replace(call.attribution, session=f"s{number // 4}", agent=f"a{number % 7}", tags=(("n", str(number % 5)),))
+            call = replace(call, attribution=where)
             kind = number % 5
             ledger.admit_now(ask_for(call, MILLION, day_limit(10**12, clock.now)))
             if kind == 3:
@@ -132,6 +138,22 @@ def test_any_range_is_the_same_from_sums_and_from_entries(
     window = {"since": NOW + since, "until": NOW + since + length}
     direct, summed = both(rolled, lambda: reports(path, GROUPED, zone="America/New_York", **window))
     assert summed == direct
+
+
+def test_too_many_sessions_are_read_from_the_entries_and_the_rest_from_sums(
+    tmp_path: Path, fill: Fill, rolled: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    monkeypatch.setattr(rollup_sums, "MAX_THINGS", 10)
+    fill(path, 30)
+    direct, summed = both(rolled, lambda: reports(path, GROUPED))
+    assert summed == direct
+    fill(path, 5)
+    direct, summed = both(rolled, lambda: reports(path, [("model",), ("session",)]))
+    assert summed == direct
+    with closing(sqlite3.connect(rollup_path(path))) as cache:
+        assert cache.execute("SELECT count(*) FROM thing").fetchone() == (0,)
+        assert cache.execute("SELECT count(*) FROM crowded").fetchone() == (1,)
 
 
 def test_zones_that_are_not_whole_hours_are_read_from_the_entries(tmp_path: Path, fill: Fill, rolled: Switch) -> None:

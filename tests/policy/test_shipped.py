@@ -24,10 +24,11 @@ from tollkeeper.policy.document import (
     load_policy,
     parse_policy,
 )
+from tollkeeper.policy.egress_table import EGRESS_KEYS, MAX_HOST_CHARS, MAX_HOSTS
 from tollkeeper.policy.fields import MAX_MESSAGE_CHARS, MAX_NAME_CHARS, MAX_PATTERNS, MAX_THRESHOLDS
 from tollkeeper.policy.globs import MAX_PATTERN_CHARS
 from tollkeeper.policy.ladder import CLAMP_KEYS, KEY_PATTERN, MAX_TARGETS, TARGET_KEYS, TIMEOUT_PATTERN, WORDS
-from tollkeeper.policy.model import EFFORTS, Field, HoldSize, Mode, OnFailure, OnNoIdentity, Share, UnknownModel
+from tollkeeper.policy.model import EFFORTS, Field, HoldSize, Mode, OnFailure, OnNoIdentity, Others, Share, UnknownModel
 from tollkeeper.policy.route_table import PERCENT
 from tollkeeper.policy.scoping import SCOPE_KEYS
 from tollkeeper.policy.spans import ROLLING_PATTERN
@@ -90,6 +91,9 @@ def test_schema_and_parser_know_the_same_keys() -> None:
     assert tuple(target()) == TARGET_KEYS
     assert tuple(DEFINITIONS["way"]["oneOf"][1]["properties"]) == (*TARGET_KEYS, PERCENT)
     assert tuple(properties("scope")) == SCOPE_KEYS
+    assert tuple(SCHEMA["properties"]["egress"]["properties"]) == EGRESS_KEYS
+    assert SCHEMA["properties"]["egress"]["properties"]["others"]["enum"] == list(Others)
+    assert (DEFINITIONS["hosts"]["maxItems"], DEFINITIONS["hosts"]["items"]["maxLength"]) == (MAX_HOSTS, MAX_HOST_CHARS)
 
 
 def test_schema_and_parser_know_the_same_words_and_limits() -> None:
@@ -135,7 +139,9 @@ EXAMPLES = {
     "schema": "1", "mode": '"enforce"', "zone": '"Europe/Rome"', "week_starts": '"sunday"', "on_fault": '"closed"',
     "on_ledger_error": '"open"', "on_no_identity": '"closed"', "unknown_model": '"refuse"', "websockets": '"refuse"',
     "plan_traffic": '"count"', "hold": '"worst"', "on_rewrite_error": '"resend"', "refusal": '"message"',
-    "mid_stream_stop": "true", "steering": "true", "amount": '"1 USD"', "window": '"week"', "share": '"each"', "per": '"model"',
+    "mid_stream_stop": "true", "steering": "true",
+    "egress": '{ others = "refuse", allow = ["pypi.org", "*.example.com:8443"], internal = ["db.example"], strict = true }',
+    "amount": '"1 USD"', "window": '"week"', "share": '"each"', "per": '"model"',
     "principal": '"ada"', "project": '"x"', "model": '["a*"]', "provider": '"openai"', "group": '"ml"', "issuer": '"okta"',
     "assurance": '"verified"', "operation": '"chat"', "branch": '"main"', "tool": '"codex"', "session": '"s"', "run": '"r"',
     "agent_class": '"subagent"', "os_user": '"ada"', "process": '"claude"', "container": '"0f0f"',
@@ -155,6 +161,7 @@ def test_every_key_of_the_schema_can_be_written() -> None:
     read = parse_policy("\n".join(top), "all.toml")
     assert (len(read.budgets), len(read.models), len(read.routes)) == (1, 1, 1)
     assert read.headers == {"x-team"}
+    assert (read.egress.strict, read.egress.internal) == (True, ("db.example",))
 
 
 @pytest.mark.parametrize("missing", BUDGET["required"])
@@ -167,14 +174,14 @@ def test_what_the_schema_requires_the_parser_requires(missing: str) -> None:
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_every_document_on_the_page_parses(number: int) -> None:
     read = parse_policy(BLOCKS[number], "docs/policy.md")
-    assert read.budgets or read.models or read.routes or read.alerts
+    assert read.budgets or read.models or read.routes or read.alerts or read.egress.allow
 
 
 def test_the_page_names_every_key() -> None:
     assert [
         key
         for key in dict.fromkeys(
-            (*DOCUMENT_KEYS, *BUDGET_KEYS, *MODEL_KEYS, *ROUTE_KEYS, *ON_EXCEED_KEYS, *CLAMP_KEYS, *TARGET_KEYS)
+            (*DOCUMENT_KEYS, *BUDGET_KEYS, *MODEL_KEYS, *ROUTE_KEYS, *ON_EXCEED_KEYS, *CLAMP_KEYS, *TARGET_KEYS, *EGRESS_KEYS)
         )
         if not re.search(rf"`[^`]*\b{key}\b[^`]*`", PAGE)
     ] == []

@@ -110,6 +110,27 @@ def test_a_conversation_under_way_is_moved_only_where_the_policy_says_so() -> No
     }
 
 
+@pytest.mark.parametrize(("warm_nanousd", "moved"), [(4_999_999, False), (15_000_000, False), (15_000_001, True)])
+def test_no_conversation_is_moved_that_would_cost_more_without_its_prompt_cache(warm_nanousd: int, moved: bool) -> None:
+    text = DAY + 'on_exceed = { downgrade = "claude-haiku-4-5", anytime = true }\n'
+    asked: list[int] = []
+
+    def models(fresh: bool) -> list[str | None]:
+        going = chat(fresh=fresh)
+
+        def warm(output_tokens: int) -> int:
+            asked.append(output_tokens)
+            return warm_nanousd
+
+        found = plan_with(policy(ENFORCE + text), going, replace(pen(going, learned=2_000), warm=warm), NOW)
+        assert isinstance(found, Admission)
+        return [candidate.model for candidate in found.candidates]
+
+    assert ("claude-haiku-4-5" in models(fresh=False)) is moved
+    assert asked == [2_000], "both are compared at what such calls usually answer"
+    assert "claude-haiku-4-5" in models(fresh=True), "a fresh conversation has nothing to lose"
+
+
 def test_another_provider_is_named_with_its_key_s_place_and_only_when_it_costs_less() -> None:
     text = (
         DAY

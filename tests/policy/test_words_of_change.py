@@ -40,6 +40,10 @@ OLD = '[budget.day]\namount = "5 USD"\nwindow = "day"\n[model.a]\ndeny = "*opus*
         ('mode = "enforce"\n' + OLD, ["mode: observe -> enforce", "on_ledger_error: open -> closed"]),
         (OLD + '[budget.b]\namount = "2M tokens"\nwindow = "hour"', ["budget.b: added (2,000,000 tokens an hour)"]),
         ("", ["budget.day: removed ($5.00 a day)", "model.a: removed (deny *opus*, max_parallel 4)"]),
+        (
+            OLD + '[egress]\nothers = "refuse"\nallow = ["a.example", "b.example"]\nstrict = true',
+            ["egress.others: tunnel -> refuse", "egress.allow: none -> a.example, b.example", "egress.strict: false -> true"],
+        ),
         (OLD + '[route.r]\nto = "m"', ["route.r: added (100% to m)"]),
     ],
 )  # fmt: skip

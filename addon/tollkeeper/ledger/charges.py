@@ -2,17 +2,14 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from .columns import TOKENS
-from .grouping import COST, EXPOSURE, MODEL, add_zone, calls_sql
-from .schema import read_as_newest
-from .store import open_reader, translate
+from .grouping import COST, EXPOSURE, MODEL, calls_sql
+from .queries import reading
 
 STEP = 20_000
 """Calls between two words about progress."""
@@ -68,7 +65,7 @@ def charges(
     ``LedgerError``.
     """
     found: dict[tuple[str, ...], list[int | None]] = {}
-    with _reading(path, zone) as connection:
+    with reading(path, zone) as connection:
         corrected = {
             row[0]
             for row in connection.execute("SELECT DISTINCT call_id FROM entry INDEXED BY entry_adjust WHERE kind = 'adjust'")
@@ -81,20 +78,6 @@ def charges(
             if progress is not None and number % STEP == 0:
                 progress(number)
     return [_row(keys, sums) for keys, sums in sorted(found.items())]
-
-
-@contextmanager
-def _reading(path: Path, zone: str) -> Iterator[sqlite3.Connection]:
-    connection = open_reader(path)
-    try:
-        add_zone(connection, ZoneInfo(zone))
-        read_as_newest(connection)
-        connection.execute("BEGIN")
-        yield connection
-    except sqlite3.Error as error:
-        raise translate(error, path) from error
-    finally:
-        connection.close()
 
 
 def _lines_of(connection: sqlite3.Connection, call_id: str, seq: int) -> int:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from .columns import TOKENS
+from .repeats import COUNT_SQL
 from .rows import Group, Tokens
 
 MODEL = "coalesce(nullif(model_billed, ''), nullif(model, ''), model_requested)"
@@ -73,9 +74,9 @@ BILLED = "(kind = 'settle' AND usage_source <> 'deferred')"
 _DEFERRED = f"(kind = 'settle' AND usage_source = 'deferred' AND {COST} IS NULL)"
 
 SUMS = {
-    "calls": "count(*)",
+    "calls": f"(count(*) + coalesce(sum({COUNT_SQL}), 0))",
     "billed_calls": f"sum({BILLED})",
-    "refused": "sum(kind = 'refuse')",
+    "refused": f"sum((kind = 'refuse') + {COUNT_SQL})",
     "rewritten": "sum(verdict = 'rewrite')",
     "would_refuse": "sum(would = 'refuse' AND verdict <> 'refuse')",
     "would_rewrite": "sum(would = 'rewrite' AND verdict = 'allow')",

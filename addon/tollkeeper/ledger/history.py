@@ -56,6 +56,21 @@ def read_history(path: Path, since: int, until: int) -> Iterator[Past]:
         connection.close()
 
 
+def count_history(path: Path, since: int, until: int) -> int:
+    """About how many calls ``read_history`` gives: their entries by the index of time. Raises ``LedgerError``."""
+    connection = open_reader(path)
+    try:
+        found: int = connection.execute(
+            "SELECT count(*) FROM entry WHERE counted_at >= ? AND counted_at < ? AND kind IN ('settle', 'void', 'refuse')",
+            (since, until),
+        ).fetchone()[0]
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+    finally:
+        connection.close()
+    return found
+
+
 def read_answers(path: Path, last: int = 5_000) -> list[tuple[str, str, str, int]]:
     """Model, principal, client and output tokens of the last whole answers, oldest first: to begin with what was learned before."""
     connection = open_reader(path)

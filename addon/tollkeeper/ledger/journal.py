@@ -23,6 +23,7 @@ from .open_hold import OpenHold
 from .plan_windows import write_windows
 from .process import this_process
 from .quantities import Amounts
+from .repeats import Repeats
 from .row import GENESIS, Row, closing_row, digest, encode, hold_row, line_rows, sums_of, who_and_where
 from .window import Touch
 from .windows import CLOCK_SKEW_US, Windows
@@ -59,10 +60,12 @@ class Journal:
         self.at = 0
         self._version = -1
         self._texts: dict[tuple[Touch, ...], str] = {}
+        self.repeats = Repeats()
         self.forget()
 
     def forget(self) -> None:
         """Drop all that is remembered of the file."""
+        self.repeats.undo()
         self.windows.forget()
         self._holds: dict[str, OpenHold] = {}
         self._prices: set[str] = set()
@@ -101,7 +104,7 @@ class Journal:
             alerts.note(self.connection, admission, admitted, self.at)
         row = hold_row(admission, admitted, identity, self.at)
         if admitted.chosen is None:
-            self._append(row, ())
+            self._refuse(row)
             return admitted
         hold = self._hold_of(admission, admitted, row, windows, identity)
         row[_BUCKETS] = hold.buckets
@@ -219,12 +222,24 @@ class Journal:
         """Append an entry that moves no money here, complete but for ``seq``."""
         self._append(row, lines)
 
+    def write_repeats(self, *, at_once: bool = False) -> None:
+        """Append the refusals that were only counted, of the minutes that are over; with ``at_once`` of all."""
+        for row in self.repeats.due(self.at, at_once=at_once):
+            self._append(row, ())
+
     def flush(self) -> None:
         """Write everything pending. Call it before COMMIT."""
+        self.repeats.keep()
         self._flush_rows()
         self.windows.flush()
 
     # -- admission -------------------------------------------------------------------------------------------------
+
+    def _refuse(self, row: Row) -> None:
+        """Append a refusal, or count it where it is one more of many."""
+        self.write_repeats()
+        if not self.repeats.counts(row, self.at):
+            self._append(row, ())
 
     def _hold_of(self, admission: Admission, admitted: Admitted, row: Row, named: Pairs, identity: Row) -> OpenHold:
         at = admission.at
@@ -295,6 +310,9 @@ class Journal:
             row[_COUNTED_AT], row[_BUCKETS] = late
         touches = self._counted(row) if row[_EXPOSURE] or row[_REQUESTS] else ()
         row[_BUCKETS] = self._text_of(touches)
+        if row[_KIND] == "refuse" and not touches:
+            self._refuse(row)
+            return True
         self._append(row, self._priced(settlement.bill))
         self._post_to(touches, row)
         return True

@@ -1,6 +1,7 @@
 """The ledger as the proxy uses it: hold before the call leaves, settle when it is over."""
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -133,6 +134,9 @@ class Ledger:
             if self._reader is not None:
                 self._reader.close()
                 self._reader = None
+        if self._journal.repeats.are_waiting:
+            with contextlib.suppress(LedgerError):  # closed before
+                self._writer.put(Job(partial(Journal.write_repeats, at_once=True), Future(), None))
         self._writer.stop()
 
     async def _await(self, operation: Operation) -> Any:

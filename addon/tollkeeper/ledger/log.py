@@ -13,6 +13,7 @@ from pathlib import Path
 
 CHECKPOINT_COMMITS = 100
 """About 8 MB of log: SQLite's own threshold is 1,000 pages."""
+RETRY_COMMITS = 80
 
 
 class Log:
@@ -41,8 +42,9 @@ class Log:
 
     def checkpoint(self) -> None:
         """Move the log into the database, as far as no reader needs it. Raises ``sqlite3.Error``."""
-        self.commits = 0
-        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        _, length, moved = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        # A reader stands in the way: again soon, or a log that meets one each time would only grow.
+        self.commits = 0 if moved >= length else RETRY_COMMITS
 
     def close(self) -> None:
         """Close the file. Nothing may be committed after that."""

@@ -25,6 +25,7 @@ __all__ = (
     "GROUPINGS",
     "LATER",
     "call_rows",
+    "reading",
     "report",
     "reports",
     "seq_before",
@@ -116,7 +117,7 @@ def tail(path: Path, *, last: int = 20, after_seq: int | None = None, denied: bo
     """The last closed calls, oldest first; with ``after_seq``, up to 1,000 that closed after that entry."""
     only = " AND (verdict = 'refuse' OR would = 'refuse' OR kind = 'refuse')" if denied else ""
     calls = calls_sql(only, in_time=False)
-    with _reading(path) as connection:
+    with reading(path) as connection:
         every = {"since": -(2**63), "until": 2**63 - 1}
         if after_seq is not None:
             return call_rows(connection, f"{calls} AND seq > :after ORDER BY seq LIMIT 1000", {**every, "after": after_seq})
@@ -125,7 +126,7 @@ def tail(path: Path, *, last: int = 20, after_seq: int | None = None, denied: bo
 
 def seq_before(path: Path, at: int) -> int:
     """The last entry written before the moment ``at`` (UTC microseconds); 0 when there is none."""
-    with _reading(path) as connection:
+    with reading(path) as connection:
         found = connection.execute("SELECT seq FROM entry WHERE at < ? ORDER BY seq DESC LIMIT 1", (at,)).fetchone()
         return int(found[0]) if found else 0
 
@@ -138,7 +139,7 @@ def show(path: Path, name: str) -> CallDetail:
     wanted = name.strip().upper()
     if not wanted.isalnum() or not wanted.isascii() or not 4 <= len(wanted) <= 64:
         raise LedgerError(f'"{name[:64]}" is not a call: give the id, its beginning or its end, 4 characters or more')
-    with _reading(path) as connection:
+    with reading(path) as connection:
         if connection.execute("SELECT 1 FROM entry WHERE call_id = ? LIMIT 1", (wanted,)).fetchone():
             return detail_of(connection, wanted)
         found = [
@@ -157,18 +158,19 @@ def show(path: Path, name: str) -> CallDetail:
 
 def unpriced(path: Path) -> list[Gap]:
     """What was used and has no price yet, by provider and model, dearest first."""
-    with _reading(path) as connection:
+    with reading(path) as connection:
         return list(unpriced_gaps(Reach(connection)))
 
 
 def unmetered(path: Path) -> list[Gap]:
     """What went to AI hosts and could not be metered, by provider, host and operation, with the reason."""
-    with _reading(path) as connection:
+    with reading(path) as connection:
         return list(unmetered_gaps(Reach(connection)))
 
 
 @contextmanager
-def _reading(path: Path, zone: str = "UTC") -> Iterator[sqlite3.Connection]:
+def reading(path: Path, zone: str = "UTC") -> Iterator[sqlite3.Connection]:
+    """A connection that cannot write, in one snapshot, with the days and hours of ``zone`` as SQL. Raises ``LedgerError``."""
     connection = open_reader(path)
     try:
         add_zone(connection, ZoneInfo(zone))
@@ -195,11 +197,12 @@ def _reaching(
     start, end = since or 0, ALWAYS if until is None else until
     with ExitStack() as stack:
         rolled = None
-        if session is None and set(by) <= rollup.DIMENSIONS.keys() | TIMES and (not TIMES & set(by) or has_whole_hours(zone)):
+        if session is None and (not TIMES & set(by) or has_whole_hours(zone)):
             rolled = stack.enter_context(rollup.rolled_up(path, progress))
+            rolled = rolled if rolled is not None and rollup.can_tell(rolled, by) else None
         if rolled is None:
             where = " AND session = :session" if session is not None else ""
-            yield Reach(stack.enter_context(_reading(path, zone)), start, end, where, session)
+            yield Reach(stack.enter_context(reading(path, zone)), start, end, where, session)
             return
         add_zone(rolled, ZoneInfo(zone))
         try:

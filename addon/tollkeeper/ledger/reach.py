@@ -9,8 +9,8 @@ from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from . import rollup
 from .grouping import Sums, added, calls_sql, sums_of
+from .rollup_sums import HOUR_US, sums_by_hours
 
 ALWAYS = 2**63 - 1
 ODD = " AND seq IN (SELECT seq FROM odd WHERE counted_at >= :since AND counted_at < :until)"
@@ -46,7 +46,7 @@ class Reach:
         if not self.rolled:
             return sums_of(self.connection, by, self.where, self.values)
         start, end = self.hours
-        parts = [rollup.sums_by_hours(self.connection, by, start, end)]
+        parts = [sums_by_hours(self.connection, by, start, end)]
         for since, until in self.edges:
             parts.append(sums_of(self.connection, by, self.where, {"since": since, "until": until}, "ledger"))
         return added(parts)
@@ -54,7 +54,7 @@ class Reach:
     @property
     def hours(self) -> tuple[int, int]:
         """The whole hours in reach, since the epoch."""
-        return max(0, -(-self.since // rollup.HOUR_US)), max(0, self.until // rollup.HOUR_US)
+        return max(0, -(-self.since // HOUR_US)), max(0, self.until // HOUR_US)
 
     @property
     def edges(self) -> list[tuple[int, int]]:
@@ -62,7 +62,7 @@ class Reach:
         start, end = self.hours
         if start >= end:
             return [(self.since, self.until)]
-        before, after = (self.since, start * rollup.HOUR_US), (end * rollup.HOUR_US, self.until)
+        before, after = (self.since, start * HOUR_US), (end * HOUR_US, self.until)
         return [(since, until) for since, until in (before, after) if 0 <= since < until < ALWAYS]
 
 

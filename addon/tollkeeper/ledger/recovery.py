@@ -68,6 +68,7 @@ class Housekeeping:
             self._swept_at = journal.at
             expire(journal)
             settle_dead(journal)
+            journal.write_repeats()
         if journal.at - self._pruned_at >= PRUNE_EVERY_US:
             self._pruned_at = journal.at
             journal.flush()

@@ -11,10 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import grouping
-from .columns import TOKENS
-from .glance import SESSION_SUMS
-from .grouping import FIGURES, GROUPINGS, MODEL, SUMS, Sums
+from .grouping import TIMES
+from .rollup_sums import DIMENSIONS, SCHEMA, add_stretch, is_crowded
 from .store import BUSY_TIMEOUT_MS, open_reader
 
 logger = logging.getLogger(__name__)
@@ -23,53 +21,10 @@ WORTH_IT_ENTRIES = 20_000
 """Below this the entries are summed in a tenth of a second."""
 BATCH_ENTRIES = 50_000
 LOCK_WAIT_MS = 2_000
-HOUR_US = 3_600_000_000
-DAY_US = 24 * HOUR_US
-VERSION = 1
-
-DIMENSIONS = {
-    "principal": "subject",
-    "team": GROUPINGS["team"],
-    "model": MODEL,
-    "provider": "provider",
-    "project": "project",
-    "client": "client",
-    "operation": "operation",
-    "plan": "plan",
-    "account": "account",
-    "initiator": "initiator",
-    "agent-class": "agent_class",
-    "refusal": "refusal",
-}
-"""What the cache tells apart: names of which there are few. Sessions and the like are as many as calls."""
-
-_NAMES = [name.replace("-", "_") for name in DIMENSIONS]
-_WHERE = "seq > :after AND seq <= :through"
-_CALLED = (
-    "call_id IN (SELECT call_id FROM ledger.entry WHERE kind = 'adjust' AND seq > :after AND seq <= :through) AND seq <= :after"
-)
+VERSION = 2
 
 type Progress = Callable[[int, int], None]
 """Told how many entries have been read, and of how many."""
-
-_FIGURE_COLUMNS = ", ".join(f"{name} INTEGER NOT NULL" for name in FIGURES)
-_NAME_COLUMNS = ", ".join(f"{name} TEXT NOT NULL" for name in _NAMES)
-_SUMMED = (
-    f"(at INTEGER NOT NULL, dimension INTEGER NOT NULL, {_FIGURE_COLUMNS}, PRIMARY KEY (at, dimension)) STRICT, WITHOUT ROWID"
-)
-_SCHEMA = f"""
-CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;
-CREATE TABLE dimension (id INTEGER PRIMARY KEY, {_NAME_COLUMNS}, UNIQUE ({", ".join(_NAMES)})) STRICT;
-CREATE TABLE by_hour {_SUMMED};
-CREATE TABLE by_day {_SUMMED};
-CREATE TABLE price_used (at INTEGER NOT NULL, price_id TEXT NOT NULL, PRIMARY KEY (at, price_id)) STRICT, WITHOUT ROWID;
-CREATE TABLE odd (seq INTEGER PRIMARY KEY, counted_at INTEGER NOT NULL) STRICT;
-CREATE INDEX odd_at ON odd (counted_at);
-CREATE TABLE session (
-    id TEXT PRIMARY KEY, cost_nanousd INTEGER NOT NULL, calls INTEGER NOT NULL, unknown INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-"""
-"""``odd`` names the entries that gaps are looked for among: closed at an unknown cost, not metered, or expired."""
 
 
 def rollup_path(path: Path) -> Path:
@@ -107,7 +62,7 @@ def bring_up_to_date(connection: sqlite3.Connection, progress: Progress | None =
         connection.execute("BEGIN IMMEDIATE")
         try:
             if _checked_state(connection) == seq:
-                _add(connection, seq, through)
+                add_stretch(connection, seq, through)
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
@@ -122,21 +77,9 @@ def known_until(connection: sqlite3.Connection) -> int:
     return _checked_state(connection)
 
 
-def sums_by_hours(connection: sqlite3.Connection, by: Sequence[str], start: int, end: int) -> Sums:
-    """The sums of whole hours since the epoch, from ``start`` to before ``end``; keys may be days and hours."""
-    whole = [name for name in by if name not in grouping.TIMES]
-    if len(whole) < len(by):
-        return _sums(connection, "by_hour", by, start, end)
-    first_day, last_day = -(-start // 24), end // 24
-    if first_day >= last_day:
-        return _sums(connection, "by_hour", by, start, end)
-    return grouping.added(
-        (
-            _sums(connection, "by_hour", by, start, first_day * 24),
-            _sums(connection, "by_day", by, first_day, last_day),
-            _sums(connection, "by_hour", by, last_day * 24, end),
-        )
-    )
+def can_tell(connection: sqlite3.Connection, by: Sequence[str]) -> bool:
+    """Whether the sums tell these groupings apart: those of many names are given up where they became too many."""
+    return set(by) <= DIMENSIONS.keys() | TIMES or not is_crowded(connection)
 
 
 def _is_worth_it(path: Path) -> bool:
@@ -187,7 +130,7 @@ def _attached(cache: Path, path: Path) -> sqlite3.Connection:
         if not connection.execute("SELECT 1 FROM main.sqlite_schema WHERE name = 'state'").fetchone():
             connection.execute("BEGIN IMMEDIATE")
             if not connection.execute("SELECT 1 FROM main.sqlite_schema WHERE name = 'state'").fetchone():
-                for statement in filter(str.strip, _SCHEMA.split(";")):
+                for statement in filter(str.strip, SCHEMA.split(";")):
                     connection.execute(statement)
                 connection.execute("INSERT INTO state VALUES (1, ?, 0, x'')", (VERSION,))
             connection.execute("COMMIT")
@@ -211,85 +154,3 @@ def _is_ours(connection: sqlite3.Connection) -> bool:
 def _checked_state(connection: sqlite3.Connection) -> int:
     seq: int = connection.execute("SELECT seq FROM state").fetchone()[0]
     return seq
-
-
-def _add(connection: sqlite3.Connection, after: int, through: int) -> None:
-    """The entries of a stretch of the chain, in one transaction."""
-    values = {"after": after, "through": through}
-    _count(connection, _WHERE, values, sign=1, corrected="AND a.seq <= :through")
-    if connection.execute(
-        "SELECT 1 FROM ledger.entry WHERE kind = 'adjust' AND seq > :after AND seq <= :through LIMIT 1", values
-    ).fetchone():
-        # A correction of a call that is in already: what it counted as comes out, what it counts as now goes in.
-        _count(connection, _CALLED, values, sign=-1, corrected="AND a.seq <= :after")
-        _count(connection, _CALLED, values, sign=1, corrected="AND a.seq <= :through")
-    connection.execute(
-        "INSERT OR IGNORE INTO odd SELECT seq, counted_at FROM ledger.entry"  # noqa: S608 — fixed text
-        f" WHERE {_WHERE} AND (kind = 'expire' OR (kind = 'settle' AND (cost_nanousd IS NULL OR usage_source = 'unmetered')))",
-        values,
-    )
-    connection.execute(
-        "INSERT OR IGNORE INTO price_used SELECT DISTINCT counted_at / 3600000000, price_id FROM ledger.line"
-        " JOIN (SELECT seq, counted_at FROM ledger.entry WHERE seq > :after AND seq <= :through AND kind <> 'adjust') ON seq = entry_seq"
-        " WHERE entry_seq > :after AND entry_seq <= :through AND price_id IS NOT NULL",
-        values,
-    )
-    connection.execute(
-        f"INSERT INTO session SELECT client_session, {SESSION_SUMS} FROM ledger.entry"  # noqa: S608 — fixed text
-        f" WHERE {_WHERE} AND client_session <> '' AND kind IN ('settle', 'adjust') GROUP BY 1 ON CONFLICT (id) DO UPDATE SET"
-        " cost_nanousd = cost_nanousd + excluded.cost_nanousd, calls = calls + excluded.calls, unknown = unknown + excluded.unknown",
-        values,
-    )
-    digest = connection.execute("SELECT hash FROM ledger.entry WHERE seq = ?", (through,)).fetchone()
-    if digest is None:
-        raise sqlite3.DatabaseError("the chain has a hole")
-    connection.execute("UPDATE state SET seq = ?, hash = ?", (through, digest[0]))
-
-
-def _count(connection: sqlite3.Connection, which: str, values: dict[str, int], *, sign: int, corrected: str) -> None:
-    """Add the sums of some calls to the tables, or take them out again."""
-    calls = grouping.calls_sql(f" AND {which}", in_time=False).replace("main.entry", "ledger.entry")
-    calls = calls.replace("a.kind = 'adjust'", f"a.kind = 'adjust' {corrected}").replace("FROM entry", "FROM ledger.entry")
-    dimensions = ", ".join(f"{sql} AS {name}" for sql, name in zip(DIMENSIONS.values(), _NAMES, strict=True))
-    names = ", ".join(_NAMES)
-    places = ", ".join(str(place + 1) for place in range(len(_NAMES) + 1))
-    tokens = ", ".join(f"(SELECT coalesce(sum({name}), 0) FROM ledger.line WHERE entry_seq = seq) AS t_{name}" for name in TOKENS)  # noqa: S608
-    sums = ", ".join(f"{sql} AS {name}" for name, sql in SUMS.items())
-    sums += "".join(f", sum(t_{name}) AS {name}" for name in TOKENS)
-    connection.execute("DROP TABLE IF EXISTS temp.delta")
-    connection.execute(
-        f"CREATE TEMP TABLE delta AS SELECT counted_at / {HOUR_US} AS hour, {dimensions}, {sums}"  # noqa: S608 — fixed text
-        f" FROM (SELECT *, {tokens} FROM ({calls})) GROUP BY {places}",
-        values,
-    )
-    connection.execute(f"INSERT OR IGNORE INTO dimension ({names}) SELECT DISTINCT {names} FROM delta")  # noqa: S608
-    signed = ", ".join(f"{sign} * sum(delta.{name})" for name in FIGURES)
-    grown = ", ".join(f"{name} = {name} + excluded.{name}" for name in FIGURES)
-    for table, at in (("by_hour", "hour"), ("by_day", "hour / 24")):
-        connection.execute(
-            f"INSERT INTO {table} SELECT {at}, dimension.id, {signed} FROM delta"  # noqa: S608
-            f" JOIN dimension USING ({names}) GROUP BY 1, 2 ON CONFLICT (at, dimension) DO UPDATE SET {grown}"
-        )
-    connection.execute("DROP TABLE temp.delta")
-
-
-def _sums(connection: sqlite3.Connection, table: str, by: Sequence[str], start: int, end: int) -> Sums:
-    if start >= end:
-        return {}
-    keys = [f"local_{name}(at * 4)" if name in grouping.TIMES else name.replace("-", "_") for name in by]
-    width = len(by)
-    sums = ", ".join(f"sum({name})" for name in FIGURES)
-    inner_keys = [key for name, key in zip(by, keys, strict=True) if name in grouping.TIMES]
-    inner = "".join(f"{key} AS t{place}, " for place, key in enumerate(inner_keys))
-    grouped = ", ".join(str(place + 1) for place in range(len(inner_keys) + 1))
-    named = ", ".join(f"sum({name}) AS {name}" for name in FIGURES)
-    # Summed by the number of the dimension first: names are looked up once for each, not once for each hour.
-    narrow = f"SELECT {inner}dimension, {named} FROM {table} WHERE at >= :start AND at < :end GROUP BY {grouped}"  # noqa: S608
-    times = iter(range(len(inner_keys)))
-    outer = [f"t{next(times)}" if name in grouping.TIMES else key for name, key in zip(by, keys, strict=True)]
-    group_by = f" GROUP BY {', '.join(str(place + 1) for place in range(width))}" if width else ""
-    rows = connection.execute(
-        f"SELECT {''.join(f'{key}, ' for key in outer)}{sums} FROM ({narrow}) JOIN dimension ON id = dimension{group_by}",  # noqa: S608
-        {"start": start, "end": end},
-    )
-    return {row[:width]: list(row[width:]) for row in rows if row[width]}

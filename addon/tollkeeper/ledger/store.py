@@ -1,5 +1,6 @@
 """Opening the file: modes, pragmas, the version gate. Everything that must hold for every connection stands here."""
 
+import errno
 import logging
 import os
 import sqlite3
@@ -20,6 +21,7 @@ PRAGMA busy_timeout={BUSY_TIMEOUT_MS};
 PRAGMA journal_mode=WAL;
 PRAGMA synchronous=NORMAL;
 PRAGMA wal_autocheckpoint=0;
+PRAGMA journal_size_limit=16777216;
 PRAGMA fullfsync=1;
 PRAGMA foreign_keys=ON;
 PRAGMA recursive_triggers=ON;
@@ -106,4 +108,8 @@ def translate(error: Exception, path: Path | str) -> LedgerError:
         return LedgerError(f"{path} is locked by another program; close it and try again")
     if code.startswith("SQLITE_CANTOPEN"):
         return LedgerError(f"there is no ledger at {path}, or it cannot be opened")
+    if code.startswith("SQLITE_READONLY") or isinstance(error, PermissionError) or getattr(error, "errno", 0) == errno.EROFS:
+        return LedgerError(
+            f"the ledger {path} cannot be written ({error}); give this user the file, its folder and a disk to write to"
+        )
     return LedgerError(f"ledger {path}: {type(error).__name__}: {error}")

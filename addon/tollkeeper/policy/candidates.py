@@ -45,13 +45,18 @@ class Quote(Protocol):
 type Quoter = Callable[[str | None], Quote]
 type CappedQuoter = Callable[[str | None, int], Quote]
 """The quote for a model when the answer is capped at so many tokens."""
+type Warm = Callable[[int], int]
+"""About what the call costs as asked (nano-dollars) when its conversation is in the prompt cache, by how many tokens it answers."""
 type Expected = Callable[[str | None], int | None]
 """How many tokens such calls usually answer, by model; None when not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pen:
-    """What may be written into a request, and how it is priced. Without ``capped`` no answer can be capped."""
+    """What may be written into a request, and how it is priced. Without ``capped`` no answer can be capped.
+
+    Without ``warm`` a conversation under way is priced as if nothing of it were in a prompt cache.
+    """
 
     quote: Quoter
     capped: CappedQuoter | None = None
@@ -59,6 +64,7 @@ class Pen:
     elsewhere: Callable[[Target], Quote] | None = None
     rewritable: bool = True
     hold: HoldSize = HoldSize.ESTIMATE
+    warm: Warm | None = None
 
     def may_cap(self, call: Call) -> bool:
         """Whether the answer of this call can be capped: the body is ours to change, and is answered in text."""
@@ -77,6 +83,15 @@ class Pen:
         if target is not None and target.is_elsewhere and self.elsewhere is not None:
             return self.elsewhere(target)
         return self.quote(model) if cap is None or self.capped is None else self.capped(model, cap)
+
+
+def loses_by_moving(call: Call, pen: Pen, model: str | None, target: Target) -> bool:
+    """Whether a conversation under way is likely to cost more elsewhere: there all of it is read anew, here it lies in the cache."""
+    if call.ask.fresh or pen.warm is None:
+        return False
+    learned = pen.expected(call.model) if pen.expected is not None else None
+    usual = output_bound(call.ask, UNLEARNED_OUTPUT_TOKENS if learned is None else learned)
+    return pen.priced(model, target, usual).worst_nanousd >= pen.warm(usual)
 
 
 def output_bound(ask: Ask, cap: int | None) -> int:

@@ -10,7 +10,7 @@ from tollkeeper.core.decision import Target
 
 from .document import load_policy
 from .globs import Glob
-from .model import Budget, Ladder, ModelRule, Policy, Route, Scope
+from .model import Budget, EgressRules, Ladder, ModelRule, Policy, Route, Scope
 from .windows import WindowSpec
 from .words import every_in_words, ladder_in_words, only_in_words
 
@@ -41,9 +41,17 @@ def _differences(old: Policy, new: Policy) -> Iterator[str]:
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
             yield f"{name}: {before} -> {after}"
+    for entry in fields(EgressRules):
+        before, after = getattr(old.egress, entry.name), getattr(new.egress, entry.name)
+        if before != after:
+            yield f"egress.{entry.name}: {_listed(before)} -> {_listed(after)}"
     yield from _named("budget", old.budgets, new.budgets)
     yield from _named("model", old.models, new.models)
     yield from _named("route", old.routes, new.routes)
+
+
+def _listed(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value).lower()
 
 
 def _named(kind: str, old: Iterable[Any], new: Iterable[Any]) -> Iterator[str]:

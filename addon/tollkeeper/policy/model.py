@@ -271,6 +271,25 @@ class Route:
     anytime: bool = False
 
 
+class Others(StrEnum):
+    """What happens to connections that go to no AI host."""
+
+    TUNNEL = "tunnel"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressRules:
+    """``[egress]``: what may leave besides calls to AI hosts. ``allow`` and ``internal`` are patterns of ``gate.host_patterns``."""
+
+    others: Others = Others.TUNNEL
+    allow: tuple[str, ...] = ()
+    """Hosts let through under ``REFUSE``."""
+    internal: tuple[str, ...] = ()
+    """Hosts that may have private addresses under ``strict``."""
+    strict: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Policy:
     """A whole document. ``name`` is its file name (no folders), ``digest`` the SHA-256 of its text in hex.
@@ -295,6 +314,7 @@ class Policy:
     """Streams end when their running estimate passes what was held for them."""
     steering: bool = False
     """What is nearly used up is told to the agent at the end of its turn."""
+    egress: EgressRules = EgressRules()
     budgets: tuple[Budget, ...] = ()
     models: tuple[ModelRule, ...] = ()
     routes: tuple[Route, ...] = ()

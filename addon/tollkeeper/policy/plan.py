@@ -305,7 +305,9 @@ def _others(planned: _Planned, asked: Candidate, offers: tuple[Offer, ...], aske
         if offer.target.model == asked.model and not offer.target.is_elsewhere:
             continue
         quoted = _quoted(planned, offer.target, offer.anytime)
-        if quoted is not None and quoted[0].hold_nanousd < asked_nanousd:
+        if quoted is None or quoted[0].hold_nanousd >= asked_nanousd:
+            continue
+        if not candidates.loses_by_moving(planned.call, planned.pen, quoted[0].model, offer.target):
             found.extend(_ways(planned, *quoted))
     return tuple(found)
 

@@ -14,12 +14,14 @@ from .model import (
     CLAIMED,
     OF_PRINCIPAL,
     Budget,
+    EgressRules,
     Field,
     FieldGlobs,
     Ladder,
     Mode,
     ModelRule,
     OnFailure,
+    Others,
     Policy,
     Route,
     Scope,
@@ -95,8 +97,20 @@ def notes(policy: Policy) -> tuple[str, ...]:
 
 
 def rule_sentences(policy: Policy) -> tuple[str, ...]:
-    """Every model rule and route in words."""
-    return (*(_rule_in_words(rule) for rule in policy.models), *(_route_in_words(route) for route in policy.routes))
+    """Every model rule and route in words, and what else may leave, where the document restricts it."""
+    egress = (_egress_in_words(policy),) if policy.egress != EgressRules() else ()
+    return (*(_rule_in_words(rule) for rule in policy.models), *(_route_in_words(route) for route in policy.routes), *egress)
+
+
+def _egress_in_words(policy: Policy) -> str:
+    rules = policy.egress
+    but = f" but {', '.join(rules.allow)}" if rules.allow else ""
+    says = [f"hosts that are no AI hosts are refused{but}" if rules.others is Others.REFUSE else "other hosts are tunnelled"]
+    if rules.strict:
+        says.append("names decide where connections go, and only public addresses are dialled")
+    if rules.internal:
+        says.append(f"{', '.join(rules.internal)} may have private addresses")
+    return f"egress: {'; '.join(says)}{'' if policy.enforces else ' (only where mode is enforce)'}"
 
 
 def _rule_in_words(rule: ModelRule) -> str:

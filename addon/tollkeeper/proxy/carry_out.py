@@ -46,6 +46,7 @@ async def carry_out(call: Call, path: str, body: bytes, fields: Fields, decision
         effort=decision.effort,
         most_output_tokens=load_families().max_output_tokens(clean(model)) if moved and model else None,
         forgets=decision.keeps_conversation,
+        continues=call.ask.fresh,
     )
     if to is not None:
         fields = readdressed(fields, to, key)

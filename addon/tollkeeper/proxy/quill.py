@@ -33,6 +33,7 @@ def pen_for(stages: Stages, call: Call, *, rewritable: bool) -> Pen:
         elsewhere=elsewhere,
         rewritable=rewritable,
         hold=stages.policy.hold,
+        warm=lambda output_tokens: book.warm_nanousd(call, output_tokens),
     )
 
 
