@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench fuzz fmt lock pictures reference wheel clean
 PYTHON_HERE := .venv/bin/python
+# Files stay whole, so that the tests of one share their proxies; those that take long come first.
+WORKERS := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -13,7 +15,7 @@ run: ## install what is missing and start the proxy in this terminal
 
 test: ## install what is missing and run every test
 	@scripts/bootstrap dev
-	@$(PYTHON_HERE) -m pytest $(ARGS)
+	@$(PYTHON_HERE) -m pytest $(WORKERS) $(ARGS)
 
 check: ## all that must hold before a commit: lint, format, types, import directions, tests
 	@scripts/bootstrap dev
@@ -21,7 +23,7 @@ check: ## all that must hold before a commit: lint, format, types, import direct
 	$(PYTHON_HERE) -m ruff format --check
 	$(PYTHON_HERE) -m mypy
 	$(PYTHON_HERE) -m pytest -q tests/test_structure.py
-	$(PYTHON_HERE) -m pytest $(ARGS)
+	$(PYTHON_HERE) -m pytest $(WORKERS) $(ARGS)
 
 bench: ## measure against stock mitmproxy; the table is added to docs/benchmarks.md
 	@scripts/bootstrap dev

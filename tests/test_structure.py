@@ -160,7 +160,7 @@ def test_asking_for_help_loads_no_heavy_library(arguments: list[str]) -> None:
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=True,
         env={"PYTHONPATH": str(REPOSITORY / "addon")},
     )

@@ -81,7 +81,7 @@ def test_a_systemd_unit_starts_the_proxy_of_this_home(monkeypatch: pytest.Monkey
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     file = tmp_path / "tollkeeper.service"
     file.write_text(service_of("linux", tmp_path, None).text)
-    done = subprocess.run(["systemd-analyze", "verify", str(file)], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(["systemd-analyze", "verify", str(file)], capture_output=True, text=True, timeout=120, check=False)
     assert "tollkeeper.service:" not in done.stderr, done.stderr
 
 
@@ -114,5 +114,5 @@ def test_completions_are_a_script_of_that_shell(shell: str) -> None:
     text = script(shell)
     assert "_TOLLKEEPER_COMPLETE" in text
     if program := shutil.which(shell):
-        done = subprocess.run([program, "-n"], input=text, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run([program, "-n"], input=text, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr

@@ -1,6 +1,5 @@
 """The status line: quick, quiet, and never a reason for a client to show nothing."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 
 from ledger.samples import HOUR, NOW, FakeClock, ask_for, make_call, settled
 from tollkeeper.cli import quick
+from tollkeeper.cli.quick import READY, read_ready, written_ready
 from tollkeeper.core.paths import home
 from tollkeeper.ledger import rollup
 from tollkeeper.ledger.glance import MAX_SCAN_ENTRIES, glance
@@ -42,7 +42,7 @@ def filled(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> Path:
         ledger.admit_now(ask_for(call, 10**9))
         ledger.settle_now(settled(call, cost * 10**9, known=known))
     ledger.close_now()
-    (home().root / "statusline.json").write_text(json.dumps({"at_s": NOON_S, "budgets": []}))
+    (home().root / READY).write_text(written_ready(NOON_S, []))
     return home().ledger
 
 
@@ -98,7 +98,7 @@ def test_the_budget_nearest_to_its_end_is_shown(filled: Path) -> None:
         {"name": "month", "key": "m", "start": 0, "until_s": None, "amount": 10**11},
         {"name": "gone", "key": "g", "start": 0, "until_s": NOON_S - 1, "amount": 1},
     ]
-    (home().root / "statusline.json").write_text(json.dumps({"at_s": NOON_S, "budgets": budgets}))
+    (home().root / READY).write_text(written_ready(NOON_S, budgets))
     assert line("a").endswith("month $0.00/$100.00 0% · ok")
 
 
@@ -107,8 +107,43 @@ def test_the_budgets_of_the_policy_are_worked_out_in_the_background(filled: Path
         'schema = 1\nmode = "enforce"\nzone = "UTC"\n[budget.ever]\namount = "20 USD"\nwindow = "rolling 400d"\n'
     )
     quick.refresh()
-    ready = json.loads((home().root / "statusline.json").read_text())
-    assert [(budget["name"], budget["amount"]) for budget in ready["budgets"]] == [("ever", 20 * 10**9)]
+    at_s, budgets = read_ready(str(home().root / READY))
+    assert at_s > 0
+    assert [(budget["name"], budget["amount"]) for budget in budgets] == [("ever", 20 * 10**9)]
+
+
+def test_what_is_ready_is_read_as_it_was_written_and_anything_else_is_nothing(tmp_path: Path) -> None:
+    file = tmp_path / READY
+    budgets: list[quick.Ready] = [{"name": "a\tb\nc", "key": "k=1", "start": 7, "until_s": None, "amount": 10**12}]
+    file.write_text(written_ready(5, budgets), encoding="utf-8")
+    assert read_ready(str(file)) == (5, [{**budgets[0], "name": "a b c"}])
+    for text in ("", "x", "5\nno\n", "5\na\tb\tc\td\te\n", '{"at_s": 1}'):
+        file.write_text(text, encoding="utf-8")
+        assert read_ready(str(file)) == (0, [])
+
+
+SAID = {
+    '{"session_id":"abc-1"}': "abc-1",
+    '{"hook_event_name": "Status", "session_id" : "0f-2b", "cwd": "/x"}': "0f-2b",
+    '{"session_id": "with_under.score"}': "with_under.score",
+    '{"session_id": "quoted \\" one"}': 'quoted " one',
+    '{"model": {"session_id": "inner"}, "session_id": "outer"}': "outer",
+    '{"cwd": "\\"session_id\\": \\"no\\"", "session_id": "yes"}': "yes",
+    '{"session_id": "cut': "",
+    '{"session_id": 7}': "",
+    '["session_id", "x"]': "",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("text", SAID)
+def test_the_conversation_is_the_one_that_json_would_say(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, text.encode())
+    os.close(writer)
+    with os.fdopen(reader) as said:
+        monkeypatch.setattr(sys, "stdin", said)
+        assert quick._session_from_input() == SAID[text]
 
 
 def test_a_conversation_that_is_not_metered_is_told(filled: Path) -> None:
@@ -124,7 +159,7 @@ def test_whatever_comes_in_the_line_is_printed_and_the_code_is_nought(filled: Pa
         [sys.executable, "-m", "tollkeeper.cli.entry", "statusline", "--width", "x", "--unknown"],
         input=text.encode(),
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=True,
         env={**os.environ, "PYTHONPATH": str(ADDON), "TOLLKEEPER_ACTIVE": "1"},
     )
@@ -142,11 +177,12 @@ def test_nothing_heavy_is_imported(filled: Path) -> None:
         "import sys; sys.argv = ['tollkeeper', 'statusline']\n"
         "from tollkeeper.cli.entry import main\n"
         "try:\n    main()\nexcept SystemExit as ended:\n    assert ended.code == 0\n"
-        "heavy = {'click', 'rich', 'mitmproxy', 'sqlite_utils', 'tomllib', 'dataclasses', 'asyncio', 'urllib.request'} & set(sys.modules)\n"
+        "heavy = {'re', 'json', 'enum', 'click', 'rich', 'mitmproxy', 'sqlite_utils', 'tomllib', 'dataclasses', 'asyncio'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     environ = {**os.environ, "PYTHONPATH": str(ADDON)}
-    done = subprocess.run([sys.executable, "-c", script], input=b"{}", capture_output=True, timeout=20, check=False, env=environ)
+    done = subprocess.run([sys.executable, "-c", script], input=b"{}", capture_output=True, timeout=120, check=False, env=environ)
     assert done.returncode == 0, done.stderr.decode()
 
 

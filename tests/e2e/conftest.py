@@ -33,7 +33,9 @@ def observing(shared_provider: FakeProvider, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def proxied(observing: RunningProxy, provider: FakeProvider) -> Caller:
-    """Calls through the shared proxy."""
+    """Calls through the shared proxy, once every call of before is settled: a body reaches its client a moment before its row the disk."""
+    if observing.ledger.path.exists():
+        observing.ledger.wait(lambda view: not view.holds(), "the calls of other tests are settled")
     return Caller(provider, observing.bundle, observing.port)
 
 

@@ -47,10 +47,15 @@ class Bill:
     """Streams that the other side reset."""
     sent: int = 0
     """Chunks."""
+    go_on: threading.Event = field(default_factory=threading.Event)
+    """Lets the streams that hold go on."""
 
 
 class H2Provider:
-    """Answers each request as its headers ``x-fake-chunks``, ``-delay-ms``, ``-goaway-at``, ``-reset-at`` and ``-refuse`` say."""
+    """Answers each request as its headers ``x-fake-chunks``, ``-delay-ms``, ``-goaway-at``, ``-reset-at`` and ``-refuse`` say.
+
+    After chunk ``x-fake-hold-after`` a stream sends no more until the bill's ``go_on`` is set.
+    """
 
     def __init__(self, authority: Authority | None = None) -> None:
         self.authority = authority or make_authority((HOST, "api.openai.com"))
@@ -118,8 +123,10 @@ class H2Provider:
         if headers.get("x-fake-refuse"):
             self._goaway(connection, writer, stream - 2)
             return
-        begun = False
+        hold_after, begun = int(headers.get("x-fake-hold-after", "-1")), False
         for number in range(1, chunks + 1):
+            while number == hold_after + 1 and not self.bill.go_on.is_set():
+                await asyncio.sleep(0.01)
             if number == goaway_at:
                 self._goaway(connection, writer, MAX_STREAM)
                 self._goaway(connection, writer, stream)
@@ -179,12 +186,12 @@ def running_h2_provider() -> Iterator[H2Provider]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     try:
         yield provider
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
 
 
 @dataclass(slots=True)
@@ -196,7 +203,6 @@ class Answer:
     data: bytes = b""
     ended: bool = False
     reset: int | None = None
-    ended_at: float = 0.0
 
     @property
     def over(self) -> bool:
@@ -209,7 +215,7 @@ class H2Client:
     def __init__(
         self, port: int, trusted: Path | bytes, *, target: str = HOST, sni: str = HOST, alpn: tuple[str, ...] = ("h2",)
     ) -> None:
-        raw = socket.create_connection(("127.0.0.1", port), timeout=10)
+        raw = socket.create_connection(("127.0.0.1", port), timeout=60)
         raw.sendall(f"CONNECT {target}:443 HTTP/1.1\r\nhost: {target}:443\r\n\r\n".encode())
         head = b""
         while b"\r\n\r\n" not in head:
@@ -246,7 +252,7 @@ class H2Client:
         """What a gRPC client does when it changes subchannels with calls under way."""
         self.socket.sendall(GoAwayFrame(0, last_stream_id=0).serialize())
 
-    def until(self, ready: Callable[[], bool], seconds: float = 10.0) -> None:
+    def until(self, ready: Callable[[], bool], seconds: float = 60.0) -> None:
         """Receive until ``ready``."""
         deadline = time.monotonic() + seconds
         while not ready():
@@ -287,6 +293,6 @@ class H2Client:
             answer.data += event.data
             self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, StreamEnded):
-            answer.ended, answer.ended_at = True, time.monotonic()
+            answer.ended = True
         elif isinstance(event, StreamReset):
             answer.reset = int(event.error_code)

@@ -20,7 +20,7 @@ from tollkeeper.gate.environment import client_variables
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADDON = ROOT / "addon"
-START_SECONDS = 20.0
+START_SECONDS = 120.0
 TOLLKEEPER = (sys.executable, "-c", "from tollkeeper.cli.main import main; main()")
 
 
@@ -57,7 +57,7 @@ class RunningProxy:
         base = base_environment()
         return {**base, **client_variables(self.url, self.bundle, self.home / "ca" / ROOT_CERTIFICATE, base)}
 
-    def stop(self, seconds: float = 15.0) -> int:
+    def stop(self, seconds: float = 120.0) -> int:
         """SIGTERM and the exit code; SIGKILL when the time is up."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -83,7 +83,7 @@ class LedgerView:
     path: Path
 
     def query(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
-        with contextlib.closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+        with contextlib.closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)) as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(sql, parameters)]
 
@@ -121,12 +121,12 @@ class LedgerView:
         """Money still held."""
         return self.query("SELECT * FROM hold")
 
-    def wait(self, condition: Callable[["LedgerView"], Any], what: str, seconds: float = 10.0) -> Any:
+    def wait(self, condition: Callable[["LedgerView"], Any], what: str, seconds: float = 60.0) -> Any:
         """Poll until ``condition`` gives something true."""
         return wait_for(lambda: self.path.exists() and condition(self), what, seconds)
 
 
-def wait_for(ready: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
+def wait_for(ready: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     """Poll until ``ready`` gives something true; fails naming ``what``."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -189,7 +189,16 @@ def running_proxy(home: Path, provider: FakeProvider, **options: Any) -> Iterato
     assert not faults, proxy.said()[-3000:]
 
 
+@contextlib.contextmanager
+def dead_port() -> Iterator[int]:
+    """A port that refuses connections: taken for the length of the block, so that nobody else can serve there."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
+
+
 def free_port() -> int:
+    """A port nobody has now, for what cannot be told to choose; a moment later somebody may."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -87,7 +87,7 @@ class Caller:
     def connect(self, host: str, *, headers: Mapping[str, str] | None = None) -> http.client.HTTPSConnection:
         """A connection that is open: tunnelled where there is a proxy, TLS done."""
         if self._proxy_port is not None:
-            connection = http.client.HTTPSConnection("127.0.0.1", self._proxy_port, context=self._context, timeout=20)
+            connection = http.client.HTTPSConnection("127.0.0.1", self._proxy_port, context=self._context, timeout=60)
             connection.set_tunnel(host, 443, headers=dict(headers or {}))
             try:
                 connection.connect()
@@ -95,8 +95,8 @@ class Caller:
                 connection.close()
                 raise
             return connection
-        connection = http.client.HTTPSConnection(host, 443, context=self._context, timeout=20)
-        plain = socket.create_connection(("127.0.0.1", self._provider.port), timeout=20)
+        connection = http.client.HTTPSConnection(host, 443, context=self._context, timeout=60)
+        plain = socket.create_connection(("127.0.0.1", self._provider.port), timeout=60)
         with contextlib.ExitStack() as undo:
             undo.callback(plain.close)
             connection.sock = self._context.wrap_socket(plain, server_hostname=host)

@@ -21,7 +21,13 @@ def run_client(
     """The results of a client script, by case."""
     command = [sys.executable, str(CLIENTS / f"{script}.py"), *how]
     done = subprocess.run(
-        command, env=proxy.client_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        command,
+        env=proxy.client_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     results = [json.loads(line) for line in done.stdout.splitlines()]

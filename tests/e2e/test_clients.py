@@ -49,7 +49,7 @@ def test_curl_gets_its_answer_and_the_ledger_equals_the_bill(
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "stream": streamed}
     command = ["curl", "-sS", "--fail", "https://api.openai.com/v1/chat/completions", "-H", "content-type: application/json"]
     command += ["-H", "authorization: Bearer sk-test", "-d", json.dumps(body)]
-    done = subprocess.run(command, env=observing.client_environment(), capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, env=observing.client_environment(), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("data: [DONE]\n\n") if streamed else json.loads(done.stdout)["object"] == "chat.completion"
     (billed,) = provider.bills.billed()

@@ -56,19 +56,20 @@ def test_a_client_that_leaves_in_the_middle_is_charged_for_what_came(
     name: str, proxied: Caller, observing: RunningProxy, provider: FakeProvider
 ) -> None:
     before = len(observing.ledger.ended())
-    with proxied.opened(SHAPES[name], chunks=200, delay_ms=10, input_tokens=700) as response:
+    with proxied.opened(SHAPES[name], chunks=2000, delay_ms=10, input_tokens=700) as response:
         got = b""
         while got.count(b"data:") < 20 and got.count(b"candidates") < 15:
             got += response.read1(4096)
     entry = observing.ledger.since(before)
     assert entry["usage_source"] in {"partial", "counted"}
     assert entry["outcome"] == "aborted"
-    rate = NANOUSD_PER_TOKEN[entry["model"]]["output"]
-    assert 5 * rate < entry["exposure_nanousd"] < 120 * rate + 700 * NANOUSD_PER_TOKEN[entry["model"]]["input"]
     assert not observing.ledger.holds()
     (billed,) = wait_for(provider.bills.billed, "the provider sees that the client has left")
     assert not billed.complete
-    assert billed.output_tokens < 200
+    assert billed.output_tokens < 2000
+    rates = NANOUSD_PER_TOKEN[entry["model"]]
+    most = (1.5 * billed.output_tokens + 20) * rates["output"] + 700 * rates["input"]
+    assert 5 * rates["output"] < entry["exposure_nanousd"] < most
 
 
 @pytest.mark.parametrize("name", ["chat", "messages-stream"])
@@ -78,7 +79,7 @@ def test_a_client_that_leaves_before_the_answer_leaves_nothing_held(
     before = len(observing.ledger.ended())
     shape = SHAPES[name]
     connection = proxied.connect(shape.host)
-    send(connection, shape, first_delay_ms=800)
+    send(connection, shape, first_delay_ms=60_000)
     wait_for(provider.bills.seen, "the request reaches the provider")
     connection.close()
     entry = observing.ledger.since(before)

@@ -99,7 +99,7 @@ def run_calls(proxy: RunningProxy, *how: str, **extra: str) -> dict[str, dict[st
     environment = proxy.client_environment() | {"PYTHONPATH": _path(), **extra}
     command = [sys.executable, str(CLIENTS / "xai_calls.py"), *how]
     done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     return {result["case"]: result for result in map(json.loads, done.stdout.splitlines())}

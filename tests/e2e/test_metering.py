@@ -84,10 +84,10 @@ def test_the_answer_is_recorded_before_the_client_sees_its_end(
 
 def test_counting_tokens_is_free_and_needs_no_hold(proxied: Caller, provider: FakeProvider, observing: RunningProxy) -> None:
     shape = SHAPES["messages"]
-    before = len(observing.ledger.entries())
+    before = len(observing.ledger.ended())
     answer = proxied.call(type(shape)(name="", host=shape.host, path="/v1/messages/count_tokens", body=shape.body))
     assert answer.status == 200
-    assert sum(entry["exposure_nanousd"] for entry in observing.ledger.entries()[before:]) == 0
+    assert observing.ledger.since(before)["exposure_nanousd"] == 0
     assert not provider.bills.billed()
 
 

@@ -102,7 +102,7 @@ def test_identity_headers_never_reach_the_provider(name: str, proxied: Caller, p
 
 def test_plain_http_to_another_host_is_relayed_without_the_proxy_password(observing: RunningProxy) -> None:
     with _plain_origin() as (port, seen):
-        connection = http.client.HTTPConnection("127.0.0.1", observing.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", observing.port, timeout=60)
         url = f"http://127.0.0.1:{port}/hello?x=1"
         connection.request("POST", url, b"body", {"proxy-authorization": "Basic c2VjcmV0", "authorization": "Bearer mine"})
         assert connection.getresponse().read() == b"origin says body"
@@ -153,7 +153,7 @@ def test_no_mix_of_names_gets_an_ai_call_past_the_meter(
     before = len(observing.ledger.entries())
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection(("127.0.0.1", observing.port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", observing.port), timeout=60) as plain:
         plain.sendall(f"CONNECT {dialled}:443 HTTP/1.1\r\n\r\n".encode())
         assert b" 200 " in plain.recv(4096)
         with context.wrap_socket(plain, server_hostname=named) as secure:

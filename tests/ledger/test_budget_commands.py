@@ -126,7 +126,7 @@ def test_a_grant_is_for_the_one_of_that_name_at_one_issuer(home: Path) -> None:
 
     with pytest.raises(TollkeeperError, match="only unique at its issuer: add --issuer, one of okta, partner, local"):
         run("grant", "5usd", "--to", "ada", "--budget", "person", "--why", "x")
-    with pytest.raises(TollkeeperError, match="no issuer of identity.toml"):
+    with pytest.raises(TollkeeperError, match=r"no issuer of identity\.toml"):
         run("grant", "5usd", "--to", "ada", "--issuer", "otka", "--budget", "person", "--why", "x")
     with pytest.raises(TollkeeperError, match="whose --to it is"):
         run("grant", "5usd", "--issuer", "okta", "--budget", "person", "--why", "x")

@@ -44,6 +44,17 @@ def test_a_handshake_that_succeeds_takes_back_what_was_dropped_in_silence() -> N
     assert counters.untrusting_hosts == {}
 
 
+def test_a_client_that_nobody_could_look_up_is_not_told_of_where_the_host_is_reached() -> None:
+    counters = Counters()
+    watch = Distrust(counters)
+    watch.worked(HOST, LOCAL, NODE)
+    for _ in range(5):
+        watch.failed(HOST, LOCAL, None, UNSAID)
+    assert counters.untrusting_clients == {}
+    watch.failed(HOST, LOCAL, None, SAID)
+    assert [one["client"] for one in counters.untrusting_clients.values()] == ["a client of this machine"]
+
+
 def test_a_client_that_said_so_stays_even_when_another_of_that_name_trusts_us() -> None:
     counters = Counters()
     watch = Distrust(counters)

@@ -8,7 +8,7 @@ import pytest
 
 from ledger.samples import DAY, NOW
 from tollkeeper.ledger.queries import report
-from tollkeeper.ledger.rows import Gap, Group, Report
+from tollkeeper.ledger.rows import Gap, Group, Report, Tokens
 from tollkeeper.report.cells import cost, share, tokens
 from tollkeeper.report.notes import notes
 from tollkeeper.report.table import print_report
@@ -50,6 +50,23 @@ def test_a_narrow_table_keeps_what_matters_and_fits(path: Path) -> None:
     assert "refused" not in table
     assert " 2026-11-22       2    ~200      ~40        ~$1.24" in table
     assert "from 2026-11-22 10:00 to 2026-11-24 10:00 (UTC)" in shown
+
+
+@pytest.mark.parametrize("width", [44, 60, 80, 99, 120])
+def test_names_stay_whole_while_a_column_of_figures_can_go(path: Path, width: int) -> None:
+    """Millions of tokens leave no room for two names at 80 columns: figures go then, the cost last."""
+    found = report(path, by=("principal", "model"))
+    huge = Tokens(input_tokens=10**9, output_tokens=10**9, cache_read_tokens=10**9)
+    groups = tuple(replace(group, keys=("katherine@example.c", "claude-sonnet-4-5-x"), tokens=huge) for group in found.groups)
+    stream = io.StringIO()
+    print_report(replace(found, groups=groups, total=replace(found.total, tokens=huge)), stream, width)
+    lines = [line.rstrip() for line in stream.getvalue().strip("\n").splitlines()]
+    rows = [line for line in lines if "claude" in line]
+    table = lines[: 1 + next(index for index, line in enumerate(lines) if line.startswith(" total"))]
+    assert len(rows) == len(groups)
+    assert all("katherine@example.c" in row and "claude-sonnet-4-5-x" in row for row in rows) or width < 60
+    assert "cost" in "".join(table)
+    assert all(len(line) <= width for line in table)
 
 
 def test_names_from_clients_are_not_markup() -> None:

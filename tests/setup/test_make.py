@@ -18,7 +18,7 @@ def make(*arguments: str) -> str:
     """What make prints, also when these tests themselves run under make."""
     environ = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS"}}
     done = subprocess.run(
-        ["make", *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=True, env=environ
+        ["make", *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True, env=environ
     )
     return done.stdout
 

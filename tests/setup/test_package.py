@@ -79,7 +79,7 @@ print(tollkeeper.__file__, data("pricing"))
     environ = {"PYTHONPATH": ":".join([str(installed), *site])}
     # -S: without the .pth file of an editable install of this very checkout
     command = [sys.executable, "-S", "-c", script]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False, env=environ)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, env=environ)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(installed / "tollkeeper/__init__.py"), str(installed / "tollkeeper/_data/pricing")]
 

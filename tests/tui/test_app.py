@@ -7,11 +7,11 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from tollkeeper.tui.app import THEMES, TopApp
+from tollkeeper.tui.app import TopApp
 from tollkeeper.tui.feed import Feed
+from tollkeeper.tui.layout import NAMES, THEMES
 from tollkeeper.tui.rows import Rows
 from tollkeeper.tui.snapshot import DIMENSIONS
-from tollkeeper.tui.views import NAMES
 from tui.driving import drive, press, settle, text_of, type_in
 from tui.samples import NOW, ZONE, refuse, spend
 

@@ -1,6 +1,9 @@
 """The page answers on this machine only, to whoever has the token; it asks nobody else for anything."""
 
 import asyncio
+import gc
+import socket
+from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -8,25 +11,31 @@ from aiohttp import ClientResponse, ClientSession, CookieJar, WSServerHandshakeE
 from yarl import URL
 
 from tollkeeper.tui import serve
-from tollkeeper.tui.serve import HOST, MAX_PAGES, TopServer, free_port
+from tollkeeper.tui.serve import HOST, MAX_PAGES, TopServer
 
 TOKEN = "a-token"
 type Talk = Callable[[ClientSession, str], Awaitable[None]]
 
 
-def talk(script: Talk, command: str = "sleep 5") -> None:
-    """Serve, and let the script talk to the server with its own cookie jar."""
+def talk(script: Talk, command: str = "head -c 1") -> None:
+    """Serve, and let the script talk to the server with its own cookie jar. The command ends when it is told anything, as to quit."""
 
     async def run() -> None:
-        port = free_port()
+        listener = socket.create_server((HOST, 0))
+        port = listener.getsockname()[1]
         runner = web.AppRunner(await TopServer(command, port, TOKEN).application())
         await runner.setup()
-        await web.TCPSite(runner, HOST, port).start()
+        await web.SockSite(runner, listener).start()
         try:
             async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as session:
                 await script(session, f"http://{HOST}:{port}")
         finally:
             await runner.cleanup()
+            # textual-serve does not wait for the end of what it has started; a loop that is closed before would leave it unclosed.
+            for transport in [one for one in gc.get_objects() if isinstance(one, BaseSubprocessTransport)]:
+                while transport.get_returncode() is None:
+                    await asyncio.sleep(0.01)
+                transport.close()
 
     asyncio.run(run())
 

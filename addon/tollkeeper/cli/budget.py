@@ -14,6 +14,7 @@ from tollkeeper.core.paths import home
 from tollkeeper.policy.document import OBSERVE_ALL, load_policy
 from tollkeeper.policy.forecast import Forecast, forecast
 from tollkeeper.policy.message import moment_in_words, spent_in_words
+from tollkeeper.policy.mine import standing_as_json
 
 from .report import NOTHING_YET
 
@@ -53,7 +54,9 @@ def show(only: str | None, who: str | None, file: Path | None, ledger_path: Path
     grants = _grants(path, at)
     if as_json:
         click.echo(
-            json.dumps({"budgets": [standing_as_json(one) for _, one in found], "grants": grants}, indent=2, ensure_ascii=False)
+            json.dumps(
+                {"budgets": [balance_as_json(one, at) for _, one in found], "grants": grants}, indent=2, ensure_ascii=False
+            )
         )
         return
     for limit, standing in found:
@@ -86,7 +89,7 @@ def check(only: str | None, who: str | None, warn: bool, file: Path | None, ledg
     code = EXIT_USED_UP if over else EXIT_WARNED if warn and near else 0
     if as_json:
         names = {"used_up": over, "near": near}
-        said = {name: [standing_as_json(one) for one in some] for name, some in names.items()}
+        said = {name: [balance_as_json(one, at) for one in some] for name, some in names.items()}
         click.echo(json.dumps({"ok": code == 0, **said}, indent=2, ensure_ascii=False))
     else:
         for standing in over:
@@ -114,7 +117,7 @@ def ahead(only: str | None, who: str | None, file: Path | None, ledger_path: Pat
     found = [(limit, one, forecast(one, limit.bucket.start_at, at)) for limit, one in _standings(policy, path, at, only, who)]
     crossing = [one for _, standing, one in found if one.is_over(standing)]
     if as_json:
-        rows = [standing_as_json(standing) | _forecast_as_json(one) for _, standing, one in found]
+        rows = [balance_as_json(standing, at) | _forecast_as_json(one) for _, standing, one in found]
         click.echo(json.dumps({"ok": not crossing, "budgets": rows}, indent=2, ensure_ascii=False))
     else:
         for limit, standing, one in found:
@@ -123,24 +126,9 @@ def ahead(only: str | None, who: str | None, file: Path | None, ledger_path: Pat
         sys.exit(EXIT_USED_UP)
 
 
-def standing_as_json(standing: "Standing") -> dict[str, Any]:
-    """A budget as it stands, for machines; amounts in the budget's unit (nano-dollars for dollars)."""
-    resets_at = standing.resets_at
-    return {
-        "rule": standing.named_rule,
-        "bucket": standing.bucket,
-        "unit": standing.unit.value,
-        "amount": standing.amount_nanousd,
-        "spent": standing.spent_nanousd,
-        "held": standing.held_nanousd,
-        "left": standing.room_nanousd,
-        "used_percent": standing.used_percent,
-        "granted": standing.granted,
-        "carried": standing.carried,
-        "window": standing.window,
-        "resets_at": None if resets_at is None else f"{to_datetime(resets_at):%Y-%m-%dT%H:%M:%SZ}",
-        "zone": standing.zone,
-    }
+def balance_as_json(standing: "Standing", at: int) -> dict[str, Any]:
+    """A budget as the proxy tells it to its callers (``policy.mine``), with where it is kept."""
+    return standing_as_json(standing, at) | {"bucket": standing.bucket, "zone": standing.zone}
 
 
 def _open(file: Path | None, ledger_path: Path | None) -> "tuple[Policy, Path, int]":

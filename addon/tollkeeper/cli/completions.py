@@ -33,4 +33,6 @@ def script(shell: str) -> str:
     kind = get_completion_class(shell)
     if kind is None:
         raise ConfigError(f"no completions for {shell}: one of {', '.join(SHELLS)}")
-    return kind(cli, {}, "tollkeeper", "_TOLLKEEPER_COMPLETE").source() + "\n"
+    found = kind(cli, {}, "tollkeeper", "_TOLLKEEPER_COMPLETE").source()
+    # click's script for fish cuts every description at its first comma.
+    return found.replace('string split "," $completion', 'string split -m 1 "," $completion') + "\n"

@@ -23,6 +23,7 @@ from tollkeeper.gate.hosts import HostTable
 
 from .checks import block_checks, client_checks, gap_checks, guarded_all, identity_checks
 from .process import ask_status, read_state
+from .status import mend, refusal_words
 
 if TYPE_CHECKING:
     from tollkeeper.pricing.book import CatalogueInfo
@@ -104,11 +105,15 @@ def proxy_checks(state: dict[str, Any] | None, status: dict[str, Any] | None) ->
         checks.append(Check("proxy", State.WARNING, f"{faults} internal faults, the last: {str(status.get('last_fault'))[:200]}"))
     if errors := status.get("ledger_errors"):
         checks.append(Check("proxy", State.FAILED, f"{errors} calls could not be recorded", "tollkeeper ledger verify"))
+    clients = list(dict(status.get("untrusting_clients") or {}).values())
+    refusing = sorted(clients, key=lambda found: -int(found["count"]))[:5]
+    checks += [Check("proxy", State.WARNING, f"{refusal_words(one)}: its calls fail", mend(one)) for one in refusing]
     for host, count in sorted(dict(status.get("untrusting_hosts") or {}).items())[:5]:
-        detail = (
-            f"{count} connections to {str(host)[:100]} ended in the handshake: a client does not trust us (see `clients` below)"
-        )
-        checks.append(Check("proxy", State.WARNING, detail, 'eval "$(tollkeeper env)"'))
+        if not any(one["host"] == host for one in clients):
+            detail = (
+                f"{count} connections to {str(host)[:100]} ended in the handshake: a client may not trust us (`clients` below)"
+            )
+            checks.append(Check("proxy", State.WARNING, detail, 'eval "$(tollkeeper env)"'))
     return checks
 
 

@@ -96,7 +96,8 @@ def document(amount: str, mode: str, cheaper: str, zone: str, target: Path) -> s
 
 def _ask(question: str, default: str, choices: tuple[str, ...] = ()) -> str:
     kind = click.Choice(choices) if choices else str
-    return str(click.prompt(question, default=default, type=kind, err=True, show_default=default != "")).strip()
+    shown = default != ""
+    return str(click.prompt(question, default=default, type=kind, err=True, show_default=shown, show_choices=False)).strip()
 
 
 def _write(target: Path, text: str) -> None:

@@ -98,7 +98,8 @@ def merge(target: Path, sources: tuple[Path, ...], as_json: bool) -> None:
     """
     from tollkeeper.ledger.merge import merge as run
 
-    done = [run(target, source, system_clock) for source in sources]
+    with progress("adding calls") as tell:
+        done = [run(target, source, system_clock, lambda calls: tell(calls, 0)) for source in sources]
     if as_json:
         click.echo(json.dumps({"schema": "tollkeeper.merge/1", "target": str(target), "sources": [asdict(one) for one in done]}))
         return

@@ -58,6 +58,15 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101 — a programming error, not input
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it; a verb that is not there is answered with the nearest that is."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0].lower(), VERBS, 1)
+            ctx.fail(f'There is no command "{args[0][:40]}"{f": did you mean {near[0]}?" if near else ""}')
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of verbs in ``--help``."""
         with formatter.section("Commands"):

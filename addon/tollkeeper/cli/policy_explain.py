@@ -151,12 +151,12 @@ def _decided(decision: "Decision") -> str:
 def _as_json(
     policy: "Policy", told: "tuple[Told, ...]", standings: "dict[str, Standing]", decision: "Decision", at: int
 ) -> dict[str, Any]:
-    from .budget import standing_as_json
+    from .budget import balance_as_json
 
     rules = []
     for one in told:
         limits = [slot.limit(at) for slot in one.slots]
-        balances = [standing_as_json(standings[limit.bucket.key + limit.budget]) for limit in limits]
+        balances = [balance_as_json(standings[limit.bucket.key + limit.budget], at) for limit in limits]
         rules.append({"rule": one.rule, "covers": one.covers, "why": one.why, "balances": balances})
     return {
         "policy": policy.name,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from tollkeeper.policy.document import load_policy
 from tollkeeper.policy.suggest import Spent, suggest
 from tollkeeper.report.period import format_moment, local_zone_name, parse_moment, zone_of
 
+from .progress import progress
 from .report import NOTHING_YET
 
 if TYPE_CHECKING:
@@ -37,14 +39,13 @@ def trial(file: Path, since: str, as_json: bool, ledger_path: Path | None) -> No
 
     Example: `tollkeeper policy test draft.toml --since 7d`
     """
-    from tollkeeper.ledger.history import read_history
     from tollkeeper.ledger.trial import rehearse
 
     policy = load_policy(file)
     path, now = _ledger(ledger_path), system_clock()
     zone = local_zone_name()
-    past = read_history(path, parse_moment(since, now, zone_of(zone)), now)
-    found = rehearse(policy, past, _pricer())
+    with _history(path, parse_moment(since, now, zone_of(zone)), now, "trying calls") as past:
+        found = rehearse(policy, past, _pricer())
     if as_json:
         click.echo(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
         return
@@ -61,12 +62,28 @@ def suggestion(since: str, zone: str | None, ledger_path: Path | None) -> None:
 
     Example: `tollkeeper policy suggest --since 30d > policy.toml`
     """
-    from tollkeeper.ledger.history import read_history
-
     path, now = _ledger(ledger_path), system_clock()
     named = zone or local_zone_name()
-    past = read_history(path, parse_moment(since, now, zone_of(named)), now)
-    click.echo(suggest((_spent(one) for one in past if one.kind != "refuse"), named, f"since {since}"), nl=False)
+    with _history(path, parse_moment(since, now, zone_of(named)), now, "reading calls") as past:
+        suggested = suggest((_spent(one) for one in past if one.kind != "refuse"), named, f"since {since}")
+    click.echo(suggested, nl=False)
+
+
+@contextmanager
+def _history(path: Path, since: int, until: int, what: str) -> Iterator[Iterator["Past"]]:
+    """The calls of a time, with a bar on stderr while they are read. Raises ``LedgerError``."""
+    from tollkeeper.ledger.history import count_history, read_history
+
+    total = count_history(path, since, until)
+    with progress(what) as tell:
+
+        def told() -> Iterator["Past"]:
+            for number, one in enumerate(read_history(path, since, until), 1):
+                if not number % 64:
+                    tell(number, max(total, number))
+                yield one
+
+        yield told()
 
 
 def _spent(one: "Past") -> Spent:

@@ -1,5 +1,6 @@
 """``tollkeeper report``: who used what, and what it cost, in every form."""
 
+import gc
 import json
 import sys
 from collections.abc import Sequence
@@ -79,6 +80,7 @@ def command(
     ledger_path: Path | None,
 ) -> None:
     """Calls, tokens and costs, grouped. Unknown is –, estimated carries ~, and every gap is named underneath."""
+    gc.disable()  # hundreds of thousands of groups that all stay to the end: looking for garbage among them is a third of the time
     chosen = _form(form, output, as_json=as_json, as_csv=as_csv)
     asked = _asked(by, since, until, zone, ledger_path or home().ledger)
     if chosen in BINARY and output is None and sys.stdout.isatty():

@@ -2,11 +2,14 @@
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from tollkeeper.core.paths import home
+from tollkeeper.gate.files import BUNDLE, ROOT_CERTIFICATE
+from tollkeeper.gate.remedies import remedy_for
 
 from .process import ask_status, proxy_url, read_state
 
@@ -41,14 +44,37 @@ def lines(state: dict[str, Any], *, answers: bool, url: str) -> list[str]:
         shown.append("! it does not answer on its port; see the log, or `tollkeeper stop` and start it again")
     if state["faults"] or state["ledger_errors"]:
         shown.append(f"! faults {state['faults']}, ledger errors {state['ledger_errors']}; last: {state['last_fault']}")
-    for host, count in sorted(state["untrusting_hosts"].items(), key=lambda item: -item[1])[:5]:
-        shown.append(
-            f"! {count} TLS handshakes for {host} broke off: `tollkeeper doctor` names the client that does not trust us"
-        )
+    shown.extend(f"! {refusal}" for refusal in refusing(state))
+    if state.get("policy_error"):
+        shown.append(f"! the policy in the file is not in force: {state['policy_error']}")
+    if state.get("refused_connections"):
+        shown.append(f"connections refused at the door {state['refused_connections']}; last: {state['last_refused']}")
     shown.append(f"policy {state['policy'] or 'built in: observe everything'}")
     shown.append(f"ledger {state['ledger']}")
     shown.append(f"undo everything: tollkeeper stop && rm -r {home().root}")
     return shown
+
+
+def refusing(state: Mapping[str, Any]) -> list[str]:
+    """Who refuses our certificate and what to paste, the most frequent first; by host where the client is not known."""
+    found = sorted(dict(state.get("untrusting_clients") or {}).values(), key=lambda one: -int(one["count"]))
+    told = [f"{refusal_words(one)} → {mend(one)}" for one in found[:5]]
+    hosts = set(state.get("untrusting_hosts") or ()) - {one["host"] for one in found}
+    counted = sorted(((host, state["untrusting_hosts"][host]) for host in hosts), key=lambda item: -int(item[1]))
+    return told + [f"{count} TLS handshakes for {host} broke off: `tollkeeper doctor`" for host, count in counted[:5]]
+
+
+def refusal_words(found: Mapping[str, Any]) -> str:
+    """``node (pid 4211) refuses our certificate for api.openai.com (4 times)``; ``seems to refuse`` where it did not say so."""
+    who = f"{found['client']} (pid {found['pid']})" if found["pid"] else str(found["client"])
+    times = f" ({found['count']} times)" if int(found["count"]) > 1 else ""
+    return f"{who} {'refuses' if found['said'] else 'seems to refuse'} our certificate for {found['host']}{times}"
+
+
+def mend(found: Mapping[str, Any]) -> str:
+    """What makes that program trust us, ready to paste."""
+    folder = home().ca
+    return remedy_for(str(found["command"])).paste(folder / BUNDLE, folder / ROOT_CERTIFICATE)
 
 
 def _plan(window: dict[str, Any]) -> str:

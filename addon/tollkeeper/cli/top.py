@@ -6,7 +6,6 @@ import secrets
 import shlex
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,14 +82,22 @@ def command(
 
 
 def _show(feed: "Feed", theme: str, *, ascii_only: bool) -> None:
-    # The ledger is read while Textual is being imported, which is two thirds of the time to the first frame; and nothing is
-    # thrown away until then, so looking for garbage would only cost (30 ms of 400). The screen turns it on again.
+    # Importing Textual is two thirds of the time until it can draw: the first frame is drawn without it, and it goes on from there.
+    # Nothing is thrown away until then, so looking for garbage would only cost (30 ms of 400). The screen turns it on again.
     gc.disable()
-    with ThreadPoolExecutor(1, "tollkeeper-first") as pool:
-        first = pool.submit(feed.first)
+    from tollkeeper.tui.curtain import curtain
+
+    first = feed.first()
+    if SERVED in os.environ:
         from tollkeeper.tui.app import TopApp
 
-        TopApp(feed, first=first.result, theme=theme, ascii_only=ascii_only).run()
+        TopApp(feed, first=first, theme=theme, ascii_only=ascii_only).run()
+        return
+    with curtain(first, theme, ascii_only=ascii_only):
+        from tollkeeper.tui.app import TopApp
+        from tollkeeper.tui.taking_over import Drawn
+
+        TopApp(feed, first=first, theme=theme, ascii_only=ascii_only, driver_class=Drawn).run()
 
 
 def _print_once(feed: "Feed", *, ascii_only: bool) -> None:

@@ -21,7 +21,8 @@ CATCH_PORTS = (80, 443)
 QUIC_PORTS = (80, 443)
 """UDP ports refused, so that clients fall back from HTTP/3 to TCP. Port 80 because an Alt-Svc may name any port that servers use."""
 DNS_PORT = 53
-METADATA_V4, METADATA_V6 = "169.254.0.0/16", "fd00:ec2::254"
+METADATA_V4 = ("169.254.0.0/16", "100.100.100.200", "168.63.129.16")
+METADATA_V6 = ("fd00:ec2::254", "fd20:ce::254")
 """Where clouds serve a machine its credentials. Never caught: the proxy would ask in its own name. With ``lock`` it is refused."""
 
 _REPLIES = "ct state established,related ct direction reply"
@@ -164,7 +165,7 @@ def _chain(name: str, hook: str, lines: Iterable[str]) -> list[str]:
 
 
 def _nft_metadata(verdict: str) -> list[str]:
-    return [f"ip daddr {METADATA_V4} {verdict}", f"ip6 daddr {METADATA_V6} {verdict}"]
+    return [*(f"ip daddr {one} {verdict}" for one in METADATA_V4), *(f"ip6 daddr {one} {verdict}" for one in METADATA_V6)]
 
 
 def _nft_owner(rules: Rules) -> list[str]:
@@ -245,14 +246,14 @@ def iptables(rules: Rules, *, ipv6: bool) -> str:
         whos = [f"-i {name}" for name in rules.interfaces]
     catch = f"-p tcp -m multiport --dports {','.join(map(str, rules.catch))}"
     first = ["-o lo -j RETURN"] if rules.place is Place.OWNER else []
-    metadata = f"-d {METADATA_V6 if ipv6 else METADATA_V4} -j RETURN"
-    nat = [*first, metadata, *(f"{who} {catch} -j REDIRECT --to-ports {rules.port}" for who in whos)]
+    metadata = [f"-d {one} -j RETURN" for one in (METADATA_V6 if ipv6 else METADATA_V4)]
+    nat = [*first, *metadata, *(f"{who} {catch} -j REDIRECT --to-ports {rules.port}" for who in whos)]
     unreachable, prohibited = (
         ("icmp6-port-unreachable", "icmp6-adm-prohibited") if ipv6 else ("icmp-port-unreachable", "icmp-admin-prohibited")
     )
     quic = f"-p udp -m multiport --dports {','.join(map(str, QUIC_PORTS))} -j REJECT --reject-with {unreachable}"
     refused = [rule for who in whos for rule in (f"{who} {quic}", f"{who} {catch} -j REJECT --reject-with tcp-reset")]
-    refused = refused if rules.lock else [metadata, *refused]
+    refused = refused if rules.lock else [*metadata, *refused]
     closed = _iptables_closed(rules, whos, prohibited, ipv6=ipv6) if rules.lock else []
     chains: dict[str, dict[str, list[str]]] = {"nat": {f"{CHAIN}_NAT": nat}, "filter": {}}
     if rules.place is Place.OWNER:

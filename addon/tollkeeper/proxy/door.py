@@ -1,5 +1,6 @@
 """The hooks before HTTP: who may connect, which connections are opened, where they go."""
 
+import asyncio
 import logging
 import os
 from collections.abc import Coroutine, Mapping, Sequence
@@ -31,6 +32,8 @@ ASKED_NOTHING = Asked()
 WANTED = "this proxy asks for the password that `tollkeeper run` or `tollkeeper env` puts into HTTPS_PROXY"
 type Shown = Coroutine[Any, Any, Proof | Refused | None]
 """What a proxy password proves, to be awaited."""
+LOOKS, LOOK_SECONDS = 20, 0.01
+"""How often, and after what time, a client that has hung up is looked for again: nothing waits for that."""
 TOLD = 100
 """Refused connections that are told one by one; after that they are only counted."""
 
@@ -223,6 +226,11 @@ class Door:
         """A client broke off its handshake with us: find out who, for the log, ``status`` and ``doctor``."""
         host, connection = data.conn.sni or "unknown", data.context.client
         peer = await self.stages.desk.peer(connection.id)
+        for _ in range(LOOKS):
+            if peer is None or peer.command:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+            peer = await self.stages.desk.peer(connection.id) or peer
         self.distrust.failed(host, connection.peername[0], peer, data.conn.error or "")
 
     @guarded

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tollkeeper.core.call import Call
 from tollkeeper.core.decision import ALLOWED, Decision
-from tollkeeper.core.usage import PlanWindow
+from tollkeeper.core.usage import PlanWindow, Usage
 from tollkeeper.wire.destinations import Destination
 from tollkeeper.wire.framing.decoders import Decoder
 from tollkeeper.wire.inject import UsageChunkFilter
@@ -47,6 +47,8 @@ class Passage:
     held: bool = False
     injected: bool = False
     meter: Meter | None = None
+    turn_so_far: Callable[[], tuple[tuple[Usage, ...], int] | None] | None = None
+    """For a turn of a session, which has no meter: what ``Meter.so_far`` tells."""
     strainer: UsageChunkFilter | None = None
     unpacker: Decoder | None = None
     stop: StreamStop | None = None

@@ -39,8 +39,11 @@ from .listener import check_free, sole
 from .modes import Mode, listeners
 from .options import LOCKED, OptionsGuard, weakened
 from .plain_through import PlainThrough
+from .progress import open_calls
+from .reload import Reload
 from .resolve import VARIABLE, parse_pins
 from .settings import Settings
+from .slack import Slack
 from .stages import Stages, open_stages
 
 logger = logging.getLogger("tollkeeper")
@@ -110,16 +113,23 @@ def build(settings: Settings, stages: Stages, authority: Authority) -> tuple[Sid
     master = SidecarMaster(master_options(settings, authority))
     pins = parse_pins(os.environ.get(VARIABLE, ""))
     through = parse_upstream(settings.upstream_proxy, settings.no_proxy) if settings.upstream_proxy else None
-    egress, trust = settings.egress, str(settings.upstream_path)
-    master.dialer = Dialer(check=egress.address, proxy=through, pinned=frozenset(pins.values()), trust=trust)
     door = Door(
-        stages, credentials=settings.credentials, pins=pins, egress=egress, until=settings.until, is_shared=not settings.parent
+        stages,
+        credentials=settings.credentials,
+        pins=pins,
+        egress=settings.egress,
+        until=settings.until,
+        is_shared=not settings.parent,
     )
+    pinned, trust = frozenset(pins.values()), str(settings.upstream_path)
+    master.dialer = Dialer(check=door.check_address, proxy=through, pinned=pinned, trust=trust)
     hooks = Hooks(stages, door, drain_seconds=settings.drain_seconds, status=lambda: describe(settings, stages, hooks, master))
     most = limits.connection_limit(limits.raise_descriptor_limit())
     master.addons.add(core.Core(), proxyserver.Proxyserver(), limits.Limits(stages.counters, most=most), door)
     master.addons.add(Entrance(door, Mode(settings.mode)), next_layer.NextLayer(), tlsconfig.TlsConfig(), hooks)
-    master.addons.add(Alerts(stages))
+    master.addons.add(Alerts(stages), Slack())
+    if settings.watch_policy:
+        master.addons.add(Reload(stages, Path(settings.policy) if settings.policy else settings.home.policy))
     if through is not None:
         master.addons.add(PlainThrough(through, stages.counters))
     master.options.update(**LOCKED)
@@ -131,7 +141,7 @@ def build(settings: Settings, stages: Stages, authority: Authority) -> tuple[Sid
 
 def describe(settings: Settings, stages: Stages, hooks: Hooks, master: SidecarMaster) -> dict[str, Any]:
     """What the process says of itself: for ``status``, ``env`` and ``doctor``."""
-    server = master.addons.get("proxyserver")
+    server, egress = master.addons.get("proxyserver"), settings.egress.under(stages.policy)
     address = next(iter(server.listen_addrs()), (settings.host, settings.port)) if server else (settings.host, settings.port)
     return {
         "version": __version__,
@@ -142,15 +152,17 @@ def describe(settings: Settings, stages: Stages, hooks: Hooks, master: SidecarMa
         "started_at": hooks.started_at,
         "mode": stages.policy.mode,
         "way": settings.mode,
-        "strict": settings.strict,
-        "others": settings.others,
+        "strict": egress.strict,
+        "others": egress.others,
         "upstream_proxy": str(parse_upstream(settings.upstream_proxy)) if settings.upstream_proxy else "",
         "policy": settings.policy or (str(settings.home.policy) if settings.home.policy.exists() else ""),
         "policy_digest": stages.policy.digest,
+        "policy_watched": settings.watch_policy,
         "ledger": settings.ledger or str(settings.home.ledger),
         "principal": stages.principal.subject,
         "issuers": dict(stages.desk.describe()),
         "inflight": len(hooks.inflight),
+        "open_calls": open_calls(hooks.passages(), stages.book),
         **asdict(stages.counters),
     }
 
@@ -264,6 +276,9 @@ def configure_logging() -> None:
     """Narration on stderr: our own words from INFO, mitmproxy's from WARNING on."""
     narration = logging.StreamHandler(sys.stderr)
     narration.setFormatter(logging.Formatter("tollkeeper: %(message)s"))
+    narration.addFilter(
+        lambda record: not str(record.msg).startswith("Client TLS handshake failed")
+    )  # ``distrust`` tells of those
     logging.basicConfig(level=logging.WARNING, handlers=[narration], force=True)
     logger.setLevel(logging.INFO)
 

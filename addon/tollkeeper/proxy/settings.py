@@ -9,8 +9,9 @@ from typing import Any, Self
 from tollkeeper.core.paths import Home, home
 from tollkeeper.core.principal import Assurance, Principal
 from tollkeeper.gate.files import BUNDLE
+from tollkeeper.policy.model import Others
 
-from .egress import Egress, Others
+from .egress import Asked
 
 DEFAULT_PORT = 8877
 
@@ -52,11 +53,14 @@ class Settings:
     """Hosts that go past it, as in ``NO_PROXY``."""
     strict: bool = False
     """The rules of a sidecar whose clients may try to go round it (``egress.Egress``)."""
-    others: str = "tunnel"
+    others: str = ""
+    """``policy.model.Others``; empty: what the policy says."""
     allow: tuple[str, ...] = ()
     internal: tuple[str, ...] = ()
     ephemeral: bool = False
     """A certificate authority of one day, for a CI job."""
+    watch_policy: bool = True
+    """Read the document anew when its file changes; not in a CI job, which could change it."""
     drain_seconds: float = 20.0
     parent: int = 0
     """Stop when this process ends, so that a killed ``run`` leaves no proxy behind. 0: live on."""
@@ -96,9 +100,10 @@ class Settings:
         )
 
     @property
-    def egress(self) -> Egress:
-        """The rules for what is no AI traffic."""
-        return Egress(strict=self.strict, others=Others(self.others), allow=self.allow, internal=self.internal)
+    def egress(self) -> Asked:
+        """What this start says of what is no AI traffic; the policy may say more."""
+        others = Others(self.others) if self.others else None
+        return Asked(strict=self.strict, others=others, allow=self.allow, internal=self.internal)
 
     def to_json(self) -> str:
         """For ``from_json`` in the child process."""

@@ -1,7 +1,7 @@
 """One line per call, and one call in full."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import tzinfo
 from decimal import Decimal
 from typing import IO, Any
@@ -123,25 +123,33 @@ def _times(entry: Mapping[str, Any]) -> str:
 
 
 def _lines(entry: Mapping[str, Any], lines: Iterable[Mapping[str, Any]], prices: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One row a charge; the model is named where there are several, else it stands above."""
+    rows = [(line["model"], *row) for line in lines for row in _charged(line, _price(line, prices))]
+    several = len({row[0] for row in rows}) > 1
     title = "priced again later" if entry["kind"] == "adjust" else "charges"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading, justify in (("model", "left"), ("unit", "left"), ("quantity", "right"), ("rate", "right"), ("cost", "right")):
-        table.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
+    if several:
+        table.add_column("model", overflow="fold")
+    table.add_column("unit", no_wrap=True)
+    for heading in ("quantity", "rate", "cost"):
+        table.add_column(heading, justify="right", overflow="fold")
     table.add_column("price", overflow="fold")
-    for line in lines:
-        price = _price(line, prices)
-        charges = json.loads(line["charges"] or "[]")
-        for unit, quantity, rate, cost in charges:
-            table.add_row(line["model"], unit, cells.count(quantity), f"${Decimal(rate):f}", format_usd(cost), price)
-        if not charges:
-            for unit in TOKENS:
-                if line[unit]:
-                    table.add_row(line["model"], unit, cells.count(line[unit]), cells.UNKNOWN, cells.UNKNOWN, price)
-        for unit in json.loads(line["unpriced"] or "[]"):
-            table.add_row(line["model"], unit, "", cells.UNKNOWN, cells.UNKNOWN, "no known price")
-        if line["cost_nanousd"] is None:
-            table.add_row(line["model"], "counted as", "", "", f"≤ {format_usd(line['exposure_nanousd'])}", line["cost_source"])
+    for row in rows:
+        table.add_row(*(row if several else row[1:]))
     return table
+
+
+def _charged(line: Mapping[str, Any], price: str) -> Iterator[tuple[str, str, str, str, str]]:
+    charges = json.loads(line["charges"] or "[]")
+    for unit, quantity, rate, cost in charges:
+        yield unit, cells.count(quantity), f"${Decimal(rate):f}", format_usd(cost), price
+    for unit in TOKENS if not charges else ():
+        if line[unit]:
+            yield unit, cells.count(line[unit]), cells.UNKNOWN, cells.UNKNOWN, price
+    for unit in json.loads(line["unpriced"] or "[]"):
+        yield unit, "", cells.UNKNOWN, cells.UNKNOWN, "no known price"
+    if line["cost_nanousd"] is None:
+        yield "counted as", "", "", f"≤ {format_usd(line['exposure_nanousd'])}", line["cost_source"]
 
 
 def _price(line: Mapping[str, Any], prices: Mapping[str, Mapping[str, Any]]) -> str:

@@ -94,13 +94,13 @@ def _budgets(budgets: Sequence[BudgetLine], at: int) -> str:
 
 
 def _charts(overview: Overview) -> list[str]:
-    days = _all_days(overview.days)
+    days, cached = _all_days(overview.days), _cached(overview.days)
     found = [
         _figure("Spend over time", charts.columns("Spend by day", days, _axis), overview.days),
         _figure("By team", charts.bars("Spend by team", _dearest(overview.teams)), overview.teams),
         _figure("By person", charts.bars("Spend by person", _dearest(overview.people)), overview.people),
         _figure("By model", charts.bars("Spend by model", _dearest(overview.models)), overview.models),
-        _figure("Cache hit share", charts.lines("Input read from cache, by day", _cached(overview.days), _percent, 100), None),
+        _figure("Cache hit share", charts.lines("Input read from cache, by day", cached, _percent, 100), _cache_table(cached)),
         _heat(overview),
     ]
     return [*found, *(_burn_down(one) for one in overview.burn_downs)]
@@ -116,9 +116,17 @@ def pictures_of(overview: Overview) -> dict[str, str]:
     return {name: charts.standalone(chart) for name, chart in found.items()}
 
 
-def _figure(title: str, chart: str, report: Report | None) -> str:
-    table = f"<details><summary>as a table</summary>{_table(report, most=100)}</details>" if report is not None else ""
-    return f"<figure><figcaption>{escape(title)}</figcaption>{chart}{table}</figure>"
+def _figure(title: str, chart: str, shown: Report | str) -> str:
+    """A chart, and the same in a table: made from a report, or given."""
+    table = shown if isinstance(shown, str) else _table(shown, most=100)
+    return (
+        f"<figure><figcaption>{escape(title)}</figcaption>{chart}<details><summary>as a table</summary>{table}</details></figure>"
+    )
+
+
+def _cache_table(cached: Iterable[Point]) -> str:
+    rows = [f'<tr><th scope="row">{escape(one.name)}</th><td class=n>{escape(one.shown)}</td></tr>' for one in cached]
+    return _wrapped("read from cache, by day", ("day", "read from cache"), rows, numbers=1)
 
 
 def _all_days(report: Report) -> list[Point]:
@@ -182,7 +190,7 @@ def _heat(overview: Overview) -> str:
         for name, row in zip(names, grid, strict=True)
     ]
     table = _wrapped("by day of the week", ("day", "spend", "dearest hour"), rows)
-    return f"<figure><figcaption>When it is spent</figcaption>{chart}<details><summary>as a table</summary>{table}</details></figure>"
+    return _figure("When it is spent", chart, table)
 
 
 def _burn_down(one: BurnDown) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import IO
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,8 @@ from .plans import plan_lines
 
 COMPACT_BELOW = 100
 MEASURE_WIDTH = 10_000
+NAME_WIDTH = 20
+LEAVES_LAST = ("input", "output", "calls", "cost")
 PIPE_WIDTH = 120
 """Columns when the output is no terminal."""
 
@@ -41,26 +44,37 @@ def print_report(report: Report, stream: IO[str], width: int | None = None, now:
 
 
 def fitting_table(report: Report, console: Console) -> Table:
-    """The fullest table that fits: columns that may go do so, the last first, before any name is broken."""
+    """The fullest table that fits: columns that may go do so, the last first, before any name is broken.
+
+    Of what is left when it is still too wide, the cost stays longest: names are broken only where ``NAME_WIDTH`` of them is there.
+    """
     columns = columns_of(report.total)
     optional = [column for column in columns if not column.compact]
     if console.width < COMPACT_BELOW:
         columns = [column for column in columns if column.compact]
         optional = []
     unbounded = console.options.update(width=MEASURE_WIDTH)
-    while True:
-        table = table_of(report, columns)
-        if not optional or console.measure(table, options=unbounded).maximum <= console.width:
-            return table
+    while optional and console.measure(table_of(report, columns), options=unbounded).maximum > console.width:
         columns.remove(optional.pop())
+    leaving = sorted(columns, key=lambda column: LEAVES_LAST.index(column.title) if column.title in LEAVES_LAST else -1)
+    while len(columns) > 1 and console.measure(table_of(report, columns), options=unbounded).minimum > console.width:
+        columns.remove(leaving.pop(0))
+    table = table_of(report, columns)
+    return (
+        table if console.measure(table, options=unbounded).minimum <= console.width else table_of(report, columns, name_width=1)
+    )
 
 
-def table_of(report: Report, columns: Sequence[Column]) -> Table:
-    """The rows of a report, figures to the right."""
+def table_of(report: Report, columns: Sequence[Column], *, name_width: int = NAME_WIDTH) -> Table:
+    """The rows of a report, figures to the right; names are broken where they are longer than ``name_width``, if they must be."""
     several = len(report.groups) > 1
     table = Table(box=box.SIMPLE_HEAD, show_footer=several, pad_edge=False, footer_style="bold")
     for index, key in enumerate(report.by):
-        table.add_column(key, footer="total" if index == 0 else "", overflow="fold", no_wrap=key in {"day", "hour"})
+        longest = max((cell_len(cells.name(group.keys[index])) for group in report.groups), default=1)
+        whole = key in {"day", "hour"}
+        table.add_column(
+            key, footer="total" if not index else "", overflow="fold", no_wrap=whole, min_width=min(longest, name_width)
+        )
     for column in columns:
         table.add_column(column.title, footer=column.cell(report.total), justify="right", no_wrap=True)
     for group in report.groups:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.text import Text
 from textual.app import App, ComposeResult, SystemCommand
 from textual.containers import Vertical
+from textual.driver import Driver
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
@@ -25,16 +26,16 @@ from .columns import Context
 from .feed import Feed
 from .figures import fit
 from .filtering import Filter, parse
+from .layout import KEYS, NAMES, THEMES, warning_lines
 from .look import Look
 from .rows import Rows
 from .snapshot import DIMENSIONS, Snapshot
-from .views import NAMES, VIEWS, View
+from .views import VIEWS, View
 
 TICK_S = 0.5
 ASK_EVERY_TICKS = 4
 """The proxies are asked every two seconds: each answer costs them a request."""
 MINUTE_US = 60_000_000
-THEMES = ("textual-dark", "textual-light", "ansi-dark")
 
 DRILLS = {
     "person": "who", "team": "team", "project": "project", "branch": "branch", "tool": "tool", "session": "session",
@@ -44,7 +45,7 @@ DRILLS = {
 
 
 class TopApp(App[None]):
-    """The screen. ``first`` gives the first snapshot, perhaps read already while this module was being imported."""
+    """The screen. ``first`` is the first snapshot, where it has been read already."""
 
     TITLE = "tollkeeper top"
     ENABLE_COMMAND_PALETTE = True
@@ -60,10 +61,16 @@ class TopApp(App[None]):
     """
 
     def __init__(
-        self, feed: Feed, *, first: Callable[[], Snapshot] | None = None, theme: str = THEMES[0], ascii_only: bool = False
+        self,
+        feed: Feed,
+        *,
+        first: Snapshot | None = None,
+        theme: str = THEMES[0],
+        ascii_only: bool = False,
+        driver_class: type[Driver] | None = None,
     ) -> None:
-        super().__init__()
-        self.feed, self._first, self._ascii = feed, first or feed.first, ascii_only
+        super().__init__(driver_class=driver_class)
+        self.feed, self._first, self._ascii = feed, first, ascii_only
         self.shown = feed.shown
         self.view = NAMES[0]
         self.only = Filter()
@@ -87,7 +94,7 @@ class TopApp(App[None]):
     def on_mount(self) -> None:
         """Show what is known at once; read the rest behind it."""
         self.theme_changed_signal.subscribe(self, lambda _theme: self._retheme())
-        self.shown = self._first()
+        self.shown = self._first or self.feed.first()
         self._retheme()
         self._current().query_one("#feed", Rows).focus()
         # Reading the rest competes with drawing for the interpreter: the first frame goes first.
@@ -117,7 +124,7 @@ class TopApp(App[None]):
         base.query_one("#head", Static).update(overview.header(self.shown, self.look, width))
         base.query_one("#tabs", Static).update(self._tabs())
         banner = base.query_one("#banner", Static)
-        warned = overview.banner(self.shown, width, 1 if self.size.height < 30 else 3)
+        warned = overview.banner(self.shown, width, warning_lines(self.size.height))
         banner.display = bool(warned.plain) and self.view != "gaps"  # that screen begins with them
         banner.update(warned)
         base.query_one("#foot", Static).update(self._foot())
@@ -146,8 +153,7 @@ class TopApp(App[None]):
         state = [f"filter {self.only.text} (esc)"] if self.only.text else []
         if self.paused:
             state.append("PAUSED (space)")
-        keys = "j/k move  enter details  / filter  s sort  tab by  [ ] period  space pause  t theme  ? help  q quit"
-        return Text(fit(" " + dot.join([*state, keys]), self.size.width), no_wrap=True)
+        return Text(fit(" " + dot.join([*state, KEYS]), self.size.width), no_wrap=True)
 
     def _retheme(self) -> None:
         """Signs in colours that can be read on the theme's background."""

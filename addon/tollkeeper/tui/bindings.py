@@ -2,7 +2,7 @@
 
 from textual.binding import Binding, BindingType
 
-from .views import NAMES
+from .layout import NAMES
 
 BINDINGS: list[BindingType] = [
     *(Binding(str(number), f"view('{name}')", name, show=False) for number, name in enumerate(NAMES, 1)),

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from tollkeeper.core.clock import to_datetime
 from tollkeeper.core.money import format_usd
+from tollkeeper.gate.remedies import remedy_for
 from tollkeeper.ledger.rows import Gap
 from tollkeeper.report import cells
 from tollkeeper.report.outlook import most_pressing
@@ -57,8 +58,14 @@ def warnings(shown: Snapshot) -> list[str]:
             found.append(
                 f"{proxy.get('faults', 0)} faults, {proxy.get('ledger_errors', 0)} ledger errors: {proxy.get('last_fault', '')}"
             )
+        clients = sorted((proxy.get("untrusting_clients") or {}).values(), key=lambda one: -one["count"])
+        for one in clients[:2]:
+            who, does = one["client"], "refuses" if one["said"] else "seems to refuse"
+            found.append(
+                f"{who} {does} our certificate for {one['host']}: set {remedy_for(one['command']).told}; `tollkeeper doctor`"
+            )
         untrusting = proxy.get("untrusting_hosts") or {}
-        if untrusting:
+        if untrusting and not clients:
             hosts = ", ".join(sorted(untrusting, key=lambda host: -untrusting[host])[:3])
             found.append(f"{sum(untrusting.values())} TLS handshakes broke off ({hosts}): unmetered; `tollkeeper doctor`")
     total = shown.total

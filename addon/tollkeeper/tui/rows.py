@@ -13,7 +13,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from .columns import Column, Context, fitting, row_of
-from .figures import fit
+from .layout import titles_of
 
 type Identify = Callable[[Any], object]
 
@@ -172,17 +172,7 @@ class Rows(ScrollView, can_focus=True):
         self.virtual_size = Size(self._fitted_for, len(self.items) + 1)
 
     def _titles(self) -> Text:
-        line = Text(no_wrap=True, end="")
-        look = self._drawn.look if self._drawn else None
-        for column, width in self._fitted:
-            title = column.title
-            if self.sort is not None and self.sort[0] is column:
-                arrow = "▼" if self.sort[1] else "▲"
-                title += ("v" if self.sort[1] else "^") if look is not None and look.ascii_only else arrow
-            title = fit(title, width)
-            line.append(title.rjust(width) if column.right else title.ljust(width))
-            line.append(" ")
-        return line
+        return titles_of(self._fitted, self._drawn.look if self._drawn else None, self.sort)
 
     def _strip(self, line: Text, width: int, *, style: Style | None = None, chosen: bool = False) -> Strip:
         base = self.rich_style

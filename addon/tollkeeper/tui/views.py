@@ -16,12 +16,9 @@ from .agents import tree_of
 from .columns import Context
 from .figures import fit
 from .filtering import Filter
+from .layout import NAMES, NOTHING_YET, budget_rows, open_rows
 from .rows import Rows
 from .snapshot import DIMENSIONS, Snapshot
-
-NAMES = ("overview", "calls", "breakdown", "budgets", "decisions", "gaps")
-NOTHING_YET = "nothing metered yet: `tollkeeper run -- CMD`, or see it work offline with `tollkeeper demo`"
-MAX_OPEN_ROWS = 6
 
 
 class View(Vertical):
@@ -57,14 +54,14 @@ class OverviewView(View):
     def draw(self, context: Context, only: Filter) -> None:
         """Heights follow the window: the feed gets what is left."""
         width, height = self.app.size.width, self.app.size.height
-        lines = 4 if height < 30 else 6 if height < 50 else 12
         shown = context.shown
-        self.query_one("#bars", Static).update(overview.budget_lines(shown, context.look, width - 1, lines))
+        bars = overview.budget_lines(shown, context.look, width - 1, budget_rows(height))
+        self.query_one("#bars", Static).update(bars)
         self.query_one("#now", Static).update(overview.now_lines(shown, context.look, width - 1))
         flying = self.query_one("#open", Rows)
         calls = only.keep(shown.open_calls)
         flying.display = bool(calls)
-        flying.styles.height = min(len(calls), 3 if height < 30 else MAX_OPEN_ROWS) + 1
+        flying.styles.height = open_rows(height, len(calls)) + 1
         flying.show(calls, context)
         self.query_one("#feed", Rows).show(only.keep(shown.calls), context)
 

@@ -58,16 +58,19 @@ class Bills:
         self._record = record
         self._billed: deque[Billed] = deque(maxlen=MAX_KEPT)
         self._seen: deque[SeenRequest] = deque(maxlen=MAX_KEPT if record else 1)
+        self._page = 0
 
-    def see(self, request: SeenRequest) -> None:
-        """Keep a request."""
+    def see(self, request: SeenRequest) -> int:
+        """Keep a request. What comes out is the page of the bill that its call belongs on."""
         with self._lock:
             self._seen.append(request)
+            return self._page
 
-    def add(self, billed: Billed) -> None:
-        """Keep a billed call."""
+    def add(self, billed: Billed, page: int | None = None) -> None:
+        """Keep a billed call; one that belongs on a ``page`` from before the last ``clear`` came too late and is forgotten with it."""
         with self._lock:
-            self._billed.append(billed)
+            if page is None or page == self._page:
+                self._billed.append(billed)
 
     def billed(self) -> list[Billed]:
         """Every billed call so far, in the order in which they ended."""
@@ -84,6 +87,7 @@ class Bills:
         with self._lock:
             self._billed.clear()
             self._seen.clear()
+            self._page += 1
 
     def as_json(self) -> dict[str, Any]:
         """The answer to ``GET /__bill``."""

@@ -27,6 +27,7 @@ class Connection:
     ) -> None:
         self._reader, self._writer, self._bills, self._next_id = reader, writer, bills, next_id
         self._wire = h11.Connection(h11.SERVER)
+        self._page: int | None = None
 
     async def run(self) -> None:
         """Answer requests until either side closes."""
@@ -65,7 +66,7 @@ class Connection:
         if path == "/__bill":
             reply = Answer(content_type="application/json", content=(json.dumps(self._bills.as_json()).encode(),))
             return await self._deliver(reply, DEFAULT)
-        self._bills.see(seen)
+        self._page = self._bills.see(seen)
         try:
             script = read_script(seen.headers)
             document = _document(seen)
@@ -162,7 +163,7 @@ class Connection:
         """Once for every answer that has a price."""
         if reply.model is not None and not sent.is_billed:
             sent.is_billed = True
-            self._bills.add(_billed(reply, script, sent, whole=whole))
+            self._bills.add(_billed(reply, script, sent, whole=whole), self._page)
 
     def _send(self, event: Any) -> None:
         self._writer.write(self._wire.send(event) or b"")
