@@ -1,6 +1,6 @@
 # `make run` and `make test` need nothing but git, make and a Python 3: scripts/bootstrap does the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz fmt lock pictures reference wheel clean
+.PHONY: help run test check bench soak fuzz fmt lock pictures reference wheel clean
 PYTHON_HERE := .venv/bin/python
 # Files stay whole, so that the tests of one share their proxies; those that take long come first.
 WORKERS := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -28,6 +28,10 @@ check: ## all that must hold before a commit: lint, format, types, import direct
 bench: ## measure against stock mitmproxy; the table is added to docs/benchmarks.md
 	@scripts/bootstrap dev
 	@$(PYTHON_HERE) scripts/bench $(ARGS)
+
+soak: ## run the proxy for half an hour under mixed traffic and faults (ARGS="--minutes 2")
+	@scripts/bootstrap dev
+	@$(PYTHON_HERE) scripts/soak $(ARGS)
 
 fuzz: ## look for inputs that break the framers, the decoders and the meter, for a minute (ARGS="--seconds 600")
 	@scripts/bootstrap dev

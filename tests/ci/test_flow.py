@@ -28,7 +28,7 @@ class Runner:
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*TOLLKEEPER, "ci", *words], env=self.environment, cwd=self.folder, capture_output=True, text=True, check=False, timeout=60
+            [*TOLLKEEPER, "ci", *words], env=self.environment, cwd=self.folder, capture_output=True, text=True, check=False, timeout=120
         )  # fmt: skip
 
     def start(self, *options: str) -> subprocess.CompletedProcess[str]:
@@ -109,6 +109,7 @@ def test_the_policy_of_the_repository_is_in_force_as_it_was_at_the_start(runner:
     )
     runner.start()
     policy.write_text('schema = 1\nmode = "observe"\n')
+    assert runner.state["policy_watched"] is False, "nor does a change of the copy count"
     with pytest.raises(openai.BadRequestError):
         call(runner)
     assert runner("finish", "--fail-on", "over").returncode == 20

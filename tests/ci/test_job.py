@@ -1,10 +1,16 @@
 """Which job this is, by the variables of each platform."""
 
+import textwrap
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tollkeeper.cli.ci_job import job_of
+from tollkeeper.policy.document import parse_policy
+from tollkeeper.policy.facts import values
+from tollkeeper.policy.matching import bucket_key, covers
 
 GITHUB = {
     "GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "acme/app", "GITHUB_WORKFLOW": "nightly", "GITHUB_JOB": "test", "GITHUB_RUN_ID": "17",
@@ -49,6 +55,29 @@ def test_a_pull_requests_job_is_told_alike_on_every_platform(platform: str, envi
     assert job.run_key == f"{platform}:acme/app:17"
     assert job.labels["pull_request"] == "5"
     assert job.base in {"main", ""}
+
+
+def test_the_budgets_of_the_page_count_by_run_by_workflow_and_by_pull_request() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ci.md").read_text()
+    text = textwrap.dedent(page[page.index("    [budget.run]") : page.index("A window that outlives the job")])
+    budgets = {budget.name: budget for budget in parse_policy(text, "docs/ci.md").budgets}
+
+    def buckets(job: dict[str, str]) -> dict[str, str]:
+        found = job_of(job)
+        facts = values(project=found.repository, run=found.run_key, labels=found.labels)
+        return {name: bucket_key(budget, facts) for name, budget in budgets.items() if covers(budget, facts)}
+
+    one = buckets(GITHUB)
+    assert set(one) == {"run", "workflow", "pull-request"}
+    for changed, same in (
+        ({"GITHUB_RUN_ID": "18"}, {"workflow", "pull-request"}),
+        ({"GITHUB_WORKFLOW": "release"}, {"run", "pull-request"}),
+        ({"GITHUB_REF": "refs/pull/6/merge", "GITHUB_REF_NAME": "6/merge"}, {"run", "workflow"}),
+    ):
+        other = buckets({**GITHUB, **changed})
+        assert {name for name in one if one[name] == other[name]} == same
+    pushed = {**GITHUB, "GITHUB_REF": "refs/heads/main", "GITHUB_REF_NAME": "main", "GITHUB_HEAD_REF": ""}
+    assert set(buckets(pushed)) == {"run", "workflow"}, "outside of pull requests nothing counts in theirs"
 
 
 def test_no_login_of_a_clone_address_is_kept() -> None:

@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 import json
 import os
+import re
+import secrets
 import shutil
 import signal
 import socket
 import ssl
+import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -44,7 +46,15 @@ ADDRESSES = [
     (METADATA_HOST, "169.254.169.254"),
 ]
 PROXY_UID, JOB_UID = 64_010, 64_020
+JOB_RANGE = (700_000, 765_535)
+"""As in /etc/subuid: what the job can become by itself, without root, in a user namespace of its own."""
+RELAY_PORT = 8022
 TRANSPARENT_PORT = 8878
+A_RULE = {
+    "nft": ("add table inet probe; add chain inet probe out { type nat hook output priority 0; }",),
+    "iptables": ("-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-j", "REDIRECT", "--to-ports", "1"),
+}
+PACKET_FILTERS = [tool for tool in A_RULE if shutil.which(tool)]
 MAIN = (sys.executable, "-c", "from tollkeeper.cli.main import main; main()")
 
 
@@ -54,17 +64,33 @@ def missing() -> str:
         return "needs root on Linux"
     if not shutil.which("ip"):
         return "needs iproute2 (apt-get install iproute2)"
-    if not (shutil.which("nft") or shutil.which("iptables")):
+    if not PACKET_FILTERS:
         return "needs a packet filter (apt-get install nftables)"
-    probe = subprocess.run(["ip", "netns", "add", f"tk-probe-{os.getpid()}"], capture_output=True, text=True, check=False)
-    if probe.returncode:
-        return f"no network namespaces here: {probe.stderr.strip()}"
-    subprocess.run(["ip", "netns", "del", f"tk-probe-{os.getpid()}"], check=False)
+    name = f"tk-probe-{secrets.token_hex(3)}"
+    wanted = [
+        ("no network namespaces here", ["ip", "netns", "add", name]),
+        ("no virtual cables here", ["ip", "-n", name, "link", "add", "p0", "type", "veth", "peer", "name", "p1"]),
+    ]
+    for tool in PACKET_FILTERS:
+        wanted.append((f"the kernel takes no rules of {tool}", ["ip", "netns", "exec", name, tool, *A_RULE[tool]]))
+    try:
+        for without, command in wanted:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+            if done.returncode:
+                return f"{without}: {done.stderr.strip()}"
+    finally:
+        subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
     return ""
 
 
+def closed_folder() -> Path | None:
+    """The outermost folder above the interpreter that other users may not enter; None when they can reach it."""
+    above = reversed(Path(sys.base_prefix).parents)
+    return next((folder for folder in above if not folder.stat().st_mode & stat.S_IXOTH), None)
+
+
 def sh(*command: str, text: str | None = None) -> str:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
 
@@ -80,18 +106,18 @@ class Namespace:
         whole = ["ip", "netns", "exec", self.name]
         if uid is None and not opened:
             return [*whole, *command]
-        python_home = sys.base_prefix if sys.base_prefix.startswith("/root/") else ""
-        # An interpreter under /root cannot be reached by others: here, and only here, /root is an empty folder that holds it.
+        # An interpreter in a folder that is closed to others: here, and only here, that folder is an empty one that holds it.
+        closed, held = closed_folder(), f"/run/tk-{self.name}"
         opening = (
-            f"mkdir -p /run/tk-{self.name} && mount --bind {python_home} /run/tk-{self.name} && mount -t tmpfs -o mode=755 none /root && "
-            f"mkdir -p {python_home} && mount --bind /run/tk-{self.name} {python_home} && "
+            f"mkdir -p {held} && mount --bind {sys.base_prefix} {held} && mount -t tmpfs -o mode=755 none {closed} && "
+            f"mkdir -p {sys.base_prefix} && mount --bind {held} {sys.base_prefix} && "
         )
         drop = (
             "exec"
             if uid is None
             else f"exec setpriv --reuid {uid} --regid {uid} --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs"
         )
-        return [*whole, "sh", "-c", f'{opening if python_home else ""}{drop} "$@"', "sh", *command]
+        return [*whole, "sh", "-c", f'{opening if closed else ""}{drop} "$@"', "sh", *command]
 
     def run(
         self,
@@ -99,7 +125,7 @@ class Namespace:
         uid: int | None = None,
         opened: bool = False,
         environment: Mapping[str, str] | None = None,
-        seconds: float = 40,
+        seconds: float = 120,
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*command, uid=uid, opened=opened),
@@ -122,7 +148,7 @@ class Namespace:
                 answer.set_exception(error)
 
         threading.Thread(target=work, daemon=True).start()
-        return answer.result(60)
+        return answer.result(120)
 
     def enter[Result](self, function: Callable[[], Result]) -> Result:
         """Move this thread here for good, and call ``function``."""
@@ -150,6 +176,7 @@ class Servers:
                 (AI_V4, 9443, "tcp-9443"),
                 (DECOY_V4, 443, "decoy"),
                 (PRIVATE_V4, 443, "private"),
+                (OTHER_V4, 53, "tcp-53"),
             ):
                 await self._listen(self._witness(note), host, port)
             for host in (AI_V4, AI_V6):
@@ -160,6 +187,7 @@ class Servers:
             for host in (OTHER_V4, OTHER_V6):
                 await self._listen(self._plain, host, 443, ssl=context)
                 await self._listen(self._plain, host, 80)
+            await self._listen(self._plain, OTHER_V4, RELAY_PORT)
             ready.set()
             while not self._stop.is_set():
                 await asyncio.sleep(0.05)
@@ -256,7 +284,7 @@ class Lab:
 @contextlib.contextmanager
 def built(folder: Path) -> Iterator[Lab]:
     """The lab, taken down at the end."""
-    tag = f"{os.getpid() % 100_000}"
+    tag = secrets.token_hex(3)
     names = [f"tk-{role}-{tag}" for role in ("cli", "prx", "srv")]
     client, proxy, server = map(Namespace, names)
     servers = Servers(FakeProvider(), make_authority((OTHER_HOST, FRONT_HOST)))
@@ -272,11 +300,11 @@ def built(folder: Path) -> Iterator[Lab]:
         ready, problems = threading.Event(), list[BaseException]()
         serving = threading.Thread(target=lambda: server.enter(lambda: servers.serve(ready, problems)), daemon=True)
         serving.start()
-        assert ready.wait(15), "the servers did not start"
+        assert ready.wait(60), "the servers did not start"
         assert not problems, problems
         yield lab
         servers.stop()
-        serving.join(10)
+        serving.join(60)
     finally:
         servers.stop()
         for name in names:
@@ -344,7 +372,7 @@ class Sidecar:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -366,7 +394,7 @@ def sidecar(lab: Lab, name: str, *arguments: str, namespace: Namespace | None = 
         )  # fmt: skip
     found = Sidecar(process, home, log, 8877)
     try:
-        wait_for(lambda: process.poll() is not None or (home / "proxy.json").exists(), "the sidecar serves", 30)
+        wait_for(lambda: process.poll() is not None or (home / "proxy.json").exists(), "the sidecar serves", 120)
         assert process.poll() is None, log.read_text()
         assert json.loads((home / "proxy.json").read_text())["pid"] == process.pid
         yield found
@@ -384,24 +412,40 @@ def client_environment(lab: Lab, running: Sidecar) -> dict[str, str]:
     return {**base_environment(), **dict.fromkeys(names, str(bundle)), "HOME": "/tmp"}
 
 
-def raw(namespace: Namespace, address: tuple[str, int], data: bytes = b"", *, wait: float = 3.0) -> bytes:
-    """What comes back for ``data`` over TCP; an empty answer for a connection that is closed. Raises ``OSError`` when refused."""
+def has_answers(found: bytes, count: int) -> bool:
+    """Whether ``count`` whole HTTP/1.1 answers have come; a body has its length, or it is chunked and the last."""
+    for _ in range(count):
+        head, end, body = found.partition(b"\r\n\r\n")
+        if not end:
+            return False
+        length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+        if length is None:
+            return found.endswith(b"\r\n0\r\n\r\n")
+        if len(body) < int(length[1]):
+            return False
+        found = body[int(length[1]) :]
+    return True
+
+
+def raw(namespace: Namespace, address: tuple[str, int], data: bytes = b"", *, answers: int = 1) -> bytes:
+    """What comes back for ``data`` over TCP: ``answers`` of HTTP, or what came until the other side closed the connection.
+
+    Raises ``OSError`` when refused, and when a minute brings neither.
+    """
 
     def talk() -> bytes:
-        with socket.create_connection(address, timeout=wait) as connection:
+        with socket.create_connection(address, timeout=60) as connection:
             connection.sendall(data)
             found = b""
-            deadline = time.monotonic() + wait
-            with contextlib.suppress(TimeoutError):
-                while time.monotonic() < deadline and (piece := connection.recv(65536)):
-                    found += piece
+            while not has_answers(found, answers) and (piece := connection.recv(65536)):
+                found += piece
             return found
 
     return namespace.inside(talk)
 
 
 def tls_answer(
-    namespace: Namespace, address: tuple[str, int], sni: str | None, request: bytes, trust: Path | None
+    namespace: Namespace, address: tuple[str, int], sni: str | None, request: bytes, trust: Path | None, *, wait: float = 60.0
 ) -> tuple[bytes, bytes]:
     """(the certificate that was shown, the answer) over TLS. ``trust`` None: anything is believed. Raises ``OSError``."""
 
@@ -411,15 +455,16 @@ def tls_answer(
             context.check_hostname = False
         if trust is None:
             context.verify_mode = ssl.CERT_NONE
-        with socket.create_connection(address, timeout=5) as plain, context.wrap_socket(plain, server_hostname=sni) as connection:
+        with (
+            socket.create_connection(address, timeout=wait) as plain,
+            context.wrap_socket(plain, server_hostname=sni) as connection,
+        ):
             certificate = connection.getpeercert(binary_form=True) or b""
             connection.sendall(request)
             found = b""
-            with contextlib.suppress(TimeoutError, ssl.SSLEOFError):
-                while piece := connection.recv(65536):
+            with contextlib.suppress(ssl.SSLEOFError):
+                while not has_answers(found, 1) and (piece := connection.recv(65536)):
                     found += piece
-                    if b"\r\n0\r\n\r\n" in found or b"other" in found[-10:] or found.endswith(b"}"):
-                        break
             return certificate, found
 
     return namespace.inside(talk)

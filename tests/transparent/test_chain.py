@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e2e.harness import RunningProxy, free_port, running_proxy
+from e2e.harness import RunningProxy, dead_port, running_proxy
 from e2e.raw import JSON_SHAPES, STREAM_SHAPES, Caller
 from tollkeeper.cli.demo_provider import FakeProvider
 from tollkeeper.core.errors import ConfigError
@@ -112,7 +112,7 @@ class CorporateProxy:
                 other = threading.Thread(target=_copy, args=(far, connection), daemon=True)
                 other.start()
                 _copy(connection, far)
-                other.join(5)
+                other.join(60)
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
@@ -130,7 +130,7 @@ def corporate(shared_provider: FakeProvider) -> Iterator[CorporateProxy]:
         thread.start()
         yield proxy
         listener.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+    thread.join(60)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,9 @@ def test_plain_http_goes_to_it_in_absolute_form(chained: RunningProxy, corporate
 
 def test_hosts_in_no_proxy_are_dialled_directly(chained: RunningProxy, corporate: CorporateProxy) -> None:
     corporate.heads.clear()
-    answer = _exchange(chained.port, b"CONNECT direct.example:443 HTTP/1.1\r\nHost: direct.example\r\n\r\n\x16\x03\x01", wait=0.5)
+    answer = _exchange(
+        chained.port, b"CONNECT direct.example:443 HTTP/1.1\r\nHost: direct.example\r\n\r\n\x16\x03\x01", until=b"\r\n\r\n"
+    )
     assert not corporate.heads
     assert answer
 
@@ -181,7 +183,7 @@ def test_the_password_stands_in_no_log_no_state_and_no_status(chained: RunningPr
     told = (
         chained.said()
         + (chained.home / "proxy.json").read_text()
-        + _exchange(chained.port, b"GET /status HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % chained.port, wait=0.5).decode()
+        + _exchange(chained.port, b"GET /status HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % chained.port, until=b"}").decode()
     )
     assert "s3cret" not in told
     assert base64.b64encode(f"user:{SECRET}".encode()).decode() not in told
@@ -208,8 +210,9 @@ def test_a_dead_upstream_proxy_is_an_error_not_a_way_round(
     start: Callable[..., RunningProxy],
 ) -> None:
     shared_provider.bills.clear()
-    proxy = start(arguments=["--upstream-proxy", f"http://127.0.0.1:{free_port()}"], extra={"TOLLKEEPER_RESOLVE": ""})
-    assert Caller(shared_provider, proxy.bundle, proxy.port).call(JSON_SHAPES[0]).status == 502
+    with dead_port() as port:
+        proxy = start(arguments=["--upstream-proxy", f"http://127.0.0.1:{port}"], extra={"TOLLKEEPER_RESOLVE": ""})
+        assert Caller(shared_provider, proxy.bundle, proxy.port).call(JSON_SHAPES[0]).status == 502
     assert not shared_provider.bills.billed()
 
 
@@ -223,11 +226,11 @@ def start(shared_provider: FakeProvider, tmp_path_factory: pytest.TempPathFactor
         yield begin
 
 
-def _exchange(port: int, data: bytes, wait: float = 5.0) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=wait) as connection:
+def _exchange(port: int, data: bytes, *, until: bytes = b"") -> bytes:
+    """What comes back up to ``until``, or until the connection is closed."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(data)
         found = b""
-        with contextlib.suppress(TimeoutError):
-            while piece := connection.recv(65536):
-                found += piece
+        while not (until and until in found) and (piece := connection.recv(65536)):
+            found += piece
         return found

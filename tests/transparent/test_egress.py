@@ -43,6 +43,22 @@ def test_a_tunnel_is_opened_or_refused_by_host_and_port(egress: Egress, host: st
 
 
 @pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "[::ffff:169.254.169.254]",
+        "[fd00:ec2::254]",
+        "metadata.google.internal",
+        "Metadata.Google.Internal.",
+        "instance-data",
+    ],
+)
+def test_no_request_for_a_metadata_service_is_handed_on_to_a_companys_proxy_which_would_ask_in_its_own_name(host: str) -> None:
+    assert "metadata" in (OPEN.connect(is_ai, host, 80) or "")
+    assert Egress(internal=(host.strip("[]").rstrip("."),)).connect(is_ai, host, 80) is None
+
+
+@pytest.mark.parametrize(
     ("egress", "sni", "target", "passes"),
     [
         (OPEN, None, "20.0.0.1", True), (OPEN, "x.example", "20.0.0.1", True), (OPEN, "x.example", "y.example", True),
@@ -63,6 +79,7 @@ def test_an_encrypted_hello_passes_only_to_hosts_on_the_list() -> None:
     assert "ECH" in str(STRICT.hello(is_ai, "x.example", "20.0.0.1", 443, ech))
     assert LISTED.hello(is_ai, "pypi.org", "20.0.0.1", 443, ech) is None
     assert OPEN.hello(is_ai, "x.example", "20.0.0.1", 443, ech) is None
+    assert STRICT.hello(is_ai, "api.openai.com", "20.0.0.1", 443, ech) is None, "it ends at us, whatever is inside"
 
 
 @pytest.mark.parametrize("sni", ["api.openai.com", "API.openai.com"])

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -63,7 +64,7 @@ def test_a_full_disk_has_the_outcome_that_the_policy_names_and_loses_no_row(
         good = sum(answer == 200 for answer in answers)
         assert caller.call(CHAT).status == 200
     finally:
-        proxy.stop(30)
+        proxy.stop()
     found = verify(home / "ledger.db")
     assert found.problem == ""
     if policy == CLOSED:
@@ -91,6 +92,22 @@ def test_a_ledger_that_cannot_be_written_stops_the_start(shared_provider: FakePr
     (home / "ledger.db").mkdir()
     with pytest.raises(AssertionError, match="ledger"):
         start_proxy(home, shared_provider)
+
+
+def test_a_ledger_on_a_read_only_file_system_stops_the_start_and_says_so(
+    small_disk: Path, shared_provider: FakeProvider, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "home" / "ledger.db"
+    ledger.parent.mkdir(mode=0o700)
+    (small_disk / "ledger.db").touch(mode=0o600)
+    ledger.touch(mode=0o600)
+    subprocess.run(["mount", "--bind", str(small_disk / "ledger.db"), str(ledger)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(ledger)], check=True)
+        with pytest.raises(AssertionError, match=r"ledger.*(read-only|readonly|cannot be written)"):
+            start_proxy(ledger.parent, shared_provider)
+    finally:
+        subprocess.run(["umount", "-l", str(ledger)], check=True)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -124,11 +141,13 @@ def test_a_proxy_killed_or_frozen_at_any_moment_loses_no_acknowledged_row(
         proxy.kill()
         over.set()
         for worker in workers:
-            worker.join(25)
+            worker.join(60)
     with running_proxy(home, shared_provider, policy=CLOSED) as proxy:
         assert not proxy.ledger.holds()
         settled = proxy.ledger.by_response()
         crashed = [entry for entry in proxy.ledger.ended() if entry["outcome"] == "crashed"]
+        told = re.findall(r"(\d+) calls? (?:was|were) cut off by a crash", proxy.said())
+        assert sum(map(int, told)) == len(crashed), "each start says what the kill before it cost"
     missing = [answer for answer in answered if answer not in settled]
     # A body with a length reaches its client a moment before its row is on disk: such a call is charged at what was held for it.
     assert len(missing) <= len(crashed)

@@ -12,14 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from e2e.harness import ADDON
+from tollkeeper.cli.ci_state import changeable_program
 from transparent import lab as labs
-from transparent.lab import AI_V4, AI_V6, JOB_UID, MAIN, OTHER_HOST, OTHER_V4, PROXY_UID, Lab, LedgerView
+from transparent.lab import AI_V4, AI_V6, JOB_RANGE, JOB_UID, MAIN, OTHER_HOST, OTHER_V4, PROXY_UID, Lab, LedgerView
 from transparent.test_around import CURL
 
 GITHUB = {
     "CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "acme/app", "GITHUB_RUN_ID": "17", "GITHUB_JOB": "test",
     "GITHUB_WORKFLOW": "nightly", "GITHUB_REF": "refs/pull/5/merge", "GITHUB_BASE_REF": "main", "GITHUB_HEAD_REF": "feature",
 }  # fmt: skip
+ANYWHERE = ("--any-installation",) if changeable_program() else ()
+"""A checkout that does not belong to root, as in some CI systems."""
 POLICY = """
 schema = 1
 mode = "enforce"
@@ -72,7 +76,8 @@ def started(lab: Lab) -> Iterator[JobInCi]:
     }
     done = lab.client.run(
         *MAIN, "ci", "start", "--policy", str(folder / "policy.toml"), "--lock", "--job-user", str(JOB_UID), "--proxy-user", str(PROXY_UID),
-        "--allow-host", OTHER_HOST, "--shell", "bash", opened=True, environment=environment,
+        "--job-user", "{}-{}".format(*JOB_RANGE), "--allow-host", OTHER_HOST, "--shell", "bash", *ANYWHERE,
+        opened=True, environment=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     bundle = folder / "public-bundle.pem"
@@ -135,6 +140,18 @@ class TestAStandingLock:
         assert done.returncode != 0, done.stdout
         assert '"chat.completion"' in standing.run(*CURL).stdout
 
+    @pytest.mark.parametrize("uid", [JOB_UID, *JOB_RANGE])
+    @pytest.mark.parametrize(("host", "port"), [(AI_V4, 22), (AI_V4, 9443), (OTHER_V4, 53), (AI_V6, 443)])
+    def test_no_user_id_that_the_job_can_have_gets_past_the_sidecar(
+        self, standing: JobInCi, uid: int, host: str, port: int
+    ) -> None:
+        """A user namespace gives it the ids of /etc/subuid; and a relay may listen on the port of DNS."""
+        standing.lab.servers.seen.clear()
+        script = f"import socket; socket.create_connection(('{host}', {port}), 5).sendall(b'x')"
+        done = standing.run(labs.sys.executable, "-c", script, uid=uid)
+        assert port == 443 or done.returncode != 0
+        assert not [found for found in standing.lab.servers.seen if found[1] in {labs.CLIENT_V4, labs.CLIENT_V6}]
+
     def test_others_of_the_machine_are_not_caught(self, standing: JobInCi) -> None:
         certificate, _ = labs.tls_answer(
             standing.lab.client, (OTHER_V4, 443), OTHER_HOST, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", None
@@ -144,13 +161,40 @@ class TestAStandingLock:
     def test_the_job_cannot_send_udp_or_icmp_past_the_sidecar(self, standing: JobInCi) -> None:
         script = (
             "import socket\nfor port in (443, 80, 123, 4433):\n"
-            f"    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1); s.connect(('{AI_V4}', port))\n"
+            f"    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(60); s.connect(('{AI_V4}', port))\n"
             "    try:\n        s.send(b'x'); s.recv(10); print('answered', port)\n"
             "    except OSError as error: print(type(error).__name__)\n"
         )
         done = standing.run(labs.sys.executable, "-c", script)
         assert done.stdout.split()
         assert set(done.stdout.split()) <= {"ConnectionRefusedError", "PermissionError", "OSError"}, done.stdout + done.stderr
+
+
+def test_a_connection_from_before_the_lock_is_of_no_use_after_it(lab: Lab) -> None:
+    script = (
+        "import socket, sys\n"
+        f"relay = socket.create_connection(('{OTHER_V4}', {labs.RELAY_PORT}), 60); relay.settimeout(5)\n"
+        "for line in sys.stdin:\n"
+        "    try:\n"
+        "        relay.sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'); print(relay.recv(12).decode(), flush=True)\n"
+        "    except OSError as error: print(type(error).__name__, flush=True)\n"
+    )
+    command = lab.client.command(labs.sys.executable, "-c", script, uid=JOB_UID)
+    pipes = {"stdin": labs.subprocess.PIPE, "stdout": labs.subprocess.PIPE, "text": True, "bufsize": 1}
+    if shutil.which("nft"):  # a machine with containers tracks connections already; here it must be asked to
+        tracking = (
+            "table inet tracked {\n chain c {\n type filter hook output priority 10;\n ct state established accept\n }\n}\n"
+        )
+        labs.sh("ip", "netns", "exec", lab.client.name, "nft", "-f", "-", text=tracking)
+    with labs.subprocess.Popen(command, env=labs.base_environment(), **pipes) as early:
+        early.stdin.write("before\n")
+        assert early.stdout.readline() == "HTTP/1.1 200\n"
+        with started(lab):
+            early.stdin.write("after\n")
+            assert early.stdout.readline() != "HTTP/1.1 200\n"
+        early.stdin.close()
+    if shutil.which("nft"):
+        labs.sh("ip", "netns", "exec", lab.client.name, "nft", "delete", "table", "inet", "tracked")
 
 
 def test_verify_names_what_is_open_where_nothing_is_locked(job: JobInCi) -> None:
@@ -175,6 +219,7 @@ def test_a_call_is_metered_and_the_summary_tells_of_it(job: JobInCi) -> None:
     assert "unit tests" in job.summary.read_text()
     (entry,) = LedgerView(job.root / "ledger.db").entries("settle")
     assert (entry["subject"], entry["project"], entry["assurance"]) == ("github:acme/app", "acme/app", "claimed")
+    assert entry["os_user"] == f"uid:{JOB_UID}", "the kernel knows whose a caught connection is"
 
 
 def test_a_killed_sidecar_leaves_no_way_out(job: JobInCi) -> None:
@@ -208,11 +253,24 @@ def test_a_locked_job_is_not_started_where_the_job_could_swap_its_folder(lab: La
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         os.chown(folder, JOB_UID, JOB_UID)
         done = lab.client.run(
-            *MAIN, "ci", "start", "--lock", "--job-user", str(JOB_UID), "--proxy-user", str(PROXY_UID), opened=True,
-            environment={**labs.base_environment(), **GITHUB, "TOLLKEEPER_HOME": f"{folder}/home"},
+            *MAIN, "ci", "start", "--lock", "--job-user", str(JOB_UID), "--proxy-user", str(PROXY_UID), *ANYWHERE,
+            opened=True, environment={**labs.base_environment(), **GITHUB, "TOLLKEEPER_HOME": f"{folder}/home"},
         )  # fmt: skip
     assert done.returncode == 3
     assert "others than root could replace it" in done.stderr
+
+
+def test_a_lock_whose_program_the_job_could_change_is_no_lock(lab: Lab) -> None:
+    """Root runs it to settle, and the sidecar loads parts of it later."""
+    with tempfile.TemporaryDirectory(dir=lab.folder) as folder:
+        program = Path(shutil.copytree(ADDON, Path(folder) / "addon", ignore=shutil.ignore_patterns("__pycache__")))
+        os.chown(program / "tollkeeper" / "cli", JOB_UID, JOB_UID)
+        environment = {**labs.base_environment(), **GITHUB, "TOLLKEEPER_HOME": f"{folder}/home", "PYTHONPATH": str(program)}
+        words = (*MAIN, "ci", "start", "--lock", "--job-user", str(JOB_UID), "--proxy-user", str(PROXY_UID))
+        done = lab.client.run(*words, opened=True, environment=environment)
+    assert done.returncode == 3, done.stderr
+    assert "others than root could change the program" in done.stderr
+    assert "--any-installation" in done.stderr
 
 
 def test_a_new_start_after_a_kill_says_what_happened_and_loses_no_row(job: JobInCi) -> None:

@@ -83,7 +83,7 @@ def test_a_stream_by_base_url_is_metered(proxy: RunningProxy, provider: FakeProv
 def ask(
     proxy: RunningProxy, method: str, target: str, headers: dict[str, str] | None = None, body: bytes = b""
 ) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)
     try:
         connection.request(method, target, body, headers or {})
         response = connection.getresponse()
@@ -107,7 +107,7 @@ def test_what_is_no_base_url_of_ours_goes_nowhere(proxy: RunningProxy, provider:
 
 def test_reverse_mode_is_no_proxy_for_anything_else(shared_provider: FakeProvider, tmp_path: Path) -> None:
     with running_proxy(tmp_path / "home", shared_provider, arguments=["--mode", "reverse"]) as running:
-        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
         connection.set_tunnel("api.openai.com", 443)
         with pytest.raises(OSError, match="403"):
             connection.connect()

@@ -33,6 +33,7 @@ from tollkeeper.report.ci import (
     markdown,
 )
 
+from .ci_files import append
 from .ci_settle import COPY, SETTLED
 from .ci_state import CiState, ci_home, public_folder
 from .process import ask_status, read_state
@@ -94,8 +95,8 @@ def command(
         code_quality(found, wanted),
     )
     if target := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with contextlib.suppress(OSError), Path(target).open("a", encoding="utf-8") as file:
-            file.write(text)
+        with contextlib.suppress(OSError):
+            append(Path(target), text)
     for line in annotations(state.job.get("platform", ""), found, wanted):
         click.echo(line, err=not line.startswith("::"))
     click.echo(json.dumps(document) if as_json else text)

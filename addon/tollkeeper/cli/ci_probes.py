@@ -17,15 +17,18 @@ QUIC_BYTES = 1200
 """RFC 9000, 14.1: smaller ones are not answered."""
 RESERVED_VERSION = b"\x1a\x2a\x3a\x4a"
 """RFC 9000, 15: every server answers it with a list of versions it speaks, and nothing is opened."""
-OTHER_PORTS = (22, 2053, 2083, 2087, 2096, 8443)
-"""SSH; the ports on which Cloudflare, which stands before several providers, serves HTTPS besides 443."""
+OTHER_PORTS = (22, 53, 2053, 2083, 2087, 2096, 8443)
+"""SSH; DNS, which only resolvers are asked; where Cloudflare, which stands before several providers, serves HTTPS besides 443."""
 INNOCENT = "example.com"
 NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_ADMIN, DAC_OVERRIDE, DAC_READ, KILL = 12, 13, 19, 21, 1, 2, 5
 DANGEROUS = {
     "CAP_DAC_OVERRIDE": DAC_OVERRIDE, "CAP_DAC_READ_SEARCH": DAC_READ, "CAP_KILL": KILL, "CAP_NET_ADMIN": NET_ADMIN, "CAP_NET_RAW": NET_RAW,
     "CAP_SYS_PTRACE": SYS_PTRACE, "CAP_SYS_ADMIN": SYS_ADMIN,
 }  # fmt: skip
-ENGINES = ("/var/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock", "/run/crio/crio.sock")
+ENGINES = (
+    "/var/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock", "/run/crio/crio.sock",
+    "/run/buildkit/buildkitd.sock", "/var/lib/lxd/unix.socket", "/var/snap/lxd/common/lxd/unix.socket", "/var/lib/incus/unix.socket",
+)  # fmt: skip
 
 
 class Outcome(StrEnum):

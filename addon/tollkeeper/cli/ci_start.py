@@ -26,10 +26,11 @@ from tollkeeper.proxy.egress import checked_patterns
 from tollkeeper.proxy.modes import transparent_addresses
 from tollkeeper.proxy.settings import DEFAULT_PORT, Settings
 
+from .ci_files import append, read_document
 from .ci_job import Job, job_of
-from .ci_state import FOLDER_VARIABLE, CiState, ci_home, public_folder, replaceable_parent
+from .ci_state import FOLDER_VARIABLE, CiState, changeable_program, ci_home, public_folder, replaceable_parent
 from .process import chained, has_ipv6, proxy_url, read_state, spawn
-from .transparent import Host, chosen_tool, put_up, user_id
+from .transparent import Host, chosen_tool, dns_of, put_up, user_id, users_of
 
 AUDIENCE = "tollkeeper"
 IN_REPOSITORY = Path(".tollkeeper")
@@ -45,8 +46,14 @@ ENVIRONMENT_CHANNEL = "ci-environment"
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True)
 @click.option("--lock", is_flag=True, help="Catch all connections of the job's user and refuse every other way out (needs root).")
-@click.option("--job-user", "job_users", multiple=True, help="With --lock: whose connections.  [$SUDO_USER]")
+@click.option(
+    "--job-user",
+    "job_users",
+    multiple=True,
+    help="With --lock: whose connections (name, number, range of numbers).  [$SUDO_USER]",
+)
 @click.option("--proxy-user", help="With --lock: a user of its own for the proxy, and for nothing else.  [tollkeeper]")
+@click.option("--any-installation", is_flag=True, help="With --lock: start although others than root could change this program.")
 @click.option(
     "--others",
     type=click.Choice(["tunnel", "refuse"]),
@@ -54,6 +61,7 @@ ENVIRONMENT_CHANNEL = "ci-environment"
 )
 @click.option("--allow-host", "allow", multiple=True, help="A host the job may reach besides AI hosts; may be repeated.")
 @click.option("--allow-port", "ports", multiple=True, help="With --lock: let a port through untouched, like tcp:22.")
+@click.option("--dns", multiple=True, help="With --lock: a resolver that the job may ask, or `any`.  [those of resolv.conf]")
 @click.option("--internal-host", "internal", multiple=True, help="A host that may have a private address; may be repeated.")
 @click.option("--upstream-proxy", help="Proxy to go through; `none` for none.  [HTTPS_PROXY]")
 @click.option("--audience", default=AUDIENCE, show_default=True, help="Audience to ask the platform's identity token for.")
@@ -73,9 +81,11 @@ def command(
     lock: bool,
     job_users: tuple[str, ...],
     proxy_user: str | None,
+    any_installation: bool,
     others: str | None,
     allow: tuple[str, ...],
     ports: tuple[str, ...],
+    dns: tuple[str, ...],
     internal: tuple[str, ...],
     upstream_proxy: str | None,
     audience: str,
@@ -89,17 +99,16 @@ def command(
     """
     root, public = ci_home(os.environ, locked=lock), public_folder(os.environ, locked=lock)
     os.environ["TOLLKEEPER_HOME"] = str(root)
-    if lock:
-        _check_place(root, public)
+    owner = user_id(proxy_user or "tollkeeper") if lock else None
+    if owner is not None:
+        _check_lock(root, public, ledger, owner, any_installation=any_installation)
     if (running := read_state()) is not None:
         raise GateError(f"already started (pid {running['pid']}); `tollkeeper ci finish` ends it")
-    if (job_users or proxy_user or ports) and not lock:
-        raise ConfigError("--job-user, --proxy-user and --allow-port only mean something with --lock")
-    owner = user_id(proxy_user or "tollkeeper") if lock else None
+    if (job_users or proxy_user or ports or dns) and not lock:
+        raise ConfigError("--job-user, --proxy-user, --allow-port and --dns only mean something with --lock")
     _make_folders(root, public, Path(policy) if policy else None, owner)
-    job = job_of(os.environ)
+    job, now = job_of(os.environ), system_clock()
     principal = asyncio.run(job_principal(job, root, audience, required=require_identity))
-    now = system_clock()
     through, no_proxy = chained(upstream_proxy)
     settings = Settings(
         port=port,
@@ -111,14 +120,15 @@ def command(
         mode="transparent" if lock else "regular",
         transparent_hosts=transparent_addresses((), has_ipv6=has_ipv6()) if lock else (),
         strict=lock,
-        others=others or ("refuse" if lock and allow else "tunnel"),
+        others=others or ("refuse" if lock and allow else ""),
         allow=checked_patterns(allow, "--allow-host"),
         internal=checked_patterns(internal, "--internal-host"),
         upstream_proxy=through,
         no_proxy=no_proxy,
         ephemeral=True,
+        watch_policy=False,
     )  # fmt: skip
-    rules = _rules(settings, owner, job_users, ports) if owner is not None else None
+    rules = _rules(settings, owner, job_users, ports, dns) if owner is not None else None
     if owner is not None:
         _give(root, owner)
     process, state = spawn(settings, log=Home(root).log, user=owner)
@@ -136,12 +146,23 @@ def command(
     _export(client_variables(proxy_url(state), public / BUNDLE, public / ROOT_CERTIFICATE, os.environ), public, shell)
 
 
-def _check_place(*paths: Path) -> None:
+def _check_lock(root: Path, public: Path, ledger: str | None, owner: int, *, any_installation: bool) -> None:
+    """Raises ``SetupError`` when the job could put something else in the place of what root or the sidecar uses."""
+    if not any_installation and (part := changeable_program()) is not None:
+        raise SetupError(
+            f"--lock: others than root could change the program ({part}): install it as root with the system's own Python, or say "
+            "--any-installation if the job's user is not who could"
+        )
+    _check_place(root, public)
+    if ledger:
+        _check_place(Path(ledger), owner=owner)
+
+
+def _check_place(*paths: Path, owner: int = 0) -> None:
     for path in paths:
-        if (parent := replaceable_parent(path)) is not None:
-            raise SetupError(
-                f"--lock: {path} stands below {parent}, where others than root could replace it; leave TOLLKEEPER_HOME unset"
-            )
+        if (parent := replaceable_parent(path, owner)) is not None:
+            remedy = "give the folder to the proxy's user" if owner else "leave TOLLKEEPER_HOME unset"
+            raise SetupError(f"--lock: {path} stands below {parent}, where others than root could replace it; {remedy}")
 
 
 def _whose(job: Job, principal: Principal) -> dict[str, Any]:
@@ -224,10 +245,10 @@ def _make_folders(root: Path, public: Path, policy: Path | None, owner: int | No
         public.chmod(0o755)
         (public / "steps").touch()
         (public / "steps").chmod(0o666)
-        for name in DOCUMENTS:
-            if (IN_REPOSITORY / name).is_file():
-                shutil.copyfile(IN_REPOSITORY / name, root / name)
-        if policy is not None or not (IN_REPOSITORY / "policy.toml").is_file():
+        documents = {name: found for name in DOCUMENTS if (found := read_document(IN_REPOSITORY, name)) is not None}
+        for name, found in documents.items():
+            (root / name).write_bytes(found)
+        if policy is not None or "policy.toml" not in documents:
             shutil.copyfile(policy or data("policies") / "ci.toml", root / "policy.toml")
     except OSError as error:
         raise SetupError(
@@ -241,11 +262,12 @@ def _give(root: Path, owner: int) -> None:
         os.chown(path, owner, owner, follow_symlinks=False)
 
 
-def _rules(settings: Settings, owner: int, job_users: tuple[str, ...], ports: tuple[str, ...]) -> Rules:
+def _rules(settings: Settings, owner: int, job_users: tuple[str, ...], ports: tuple[str, ...], dns: tuple[str, ...]) -> Rules:
     named = job_users or tuple(filter(None, (os.environ.get("SUDO_USER"),)))
     if not named:
         raise ConfigError("--lock: whose connections are to be caught? Name the job's user with --job-user")
-    if any(user_id(name) == 0 for name in named):
+    uids, ranges = users_of(named, Host())
+    if 0 in uids:
         raise ConfigError(
             "--lock cannot hold root: the job's user must be another one, without sudo (`tollkeeper ci verify` checks it)"
         )
@@ -254,7 +276,9 @@ def _rules(settings: Settings, owner: int, job_users: tuple[str, ...], ports: tu
         place=Place.OWNER,
         port=settings.transparent_port,
         proxy_uid=owner,
-        uids=tuple(map(user_id, named)),
+        uids=uids,
+        ranges=ranges,
+        dns=dns_of(dns, Host(), everywhere=False),
         lock=True,
         allow=ports,
     )
@@ -298,8 +322,7 @@ def _export(variables: dict[str, str], public: Path, shell: str | None) -> None:
     target = os.environ.get("GITHUB_ENV")
     if shell is None and target:
         try:
-            with Path(target).open("a", encoding="utf-8") as file:
-                file.write(shell_exports(variables, "github"))
+            append(Path(target), shell_exports(variables, "github"))
         except OSError as error:
             raise TollkeeperError(f"GITHUB_ENV ({target}) cannot be written: {error.strerror}") from error
         return

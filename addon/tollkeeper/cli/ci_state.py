@@ -3,16 +3,20 @@
 import json
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
+
+import click
 
 from tollkeeper.core.errors import SetupError
 from tollkeeper.core.paths import home
 
 FOLDER_VARIABLE = "TOLLKEEPER_CI"
 """Where the public folder is, for the job's steps."""
+_PACKAGE = Path(__file__).resolve().parent.parent
 LOCKED_HOME = Path("/var/lib/tollkeeper-ci/home")
 
 
@@ -80,8 +84,8 @@ def public_folder(environment: Mapping[str, str], *, locked: bool = False) -> Pa
     return private.with_name(f"{private.name}-public")
 
 
-def replaceable_parent(path: Path) -> Path | None:
-    """A folder above ``path`` in which someone besides root could put another thing in its place; None when there is none.
+def replaceable_parent(path: Path, owner: int = 0) -> Path | None:
+    """A folder above ``path`` in which someone besides root (and ``owner``) could put another thing in its place; None when there is none.
 
     A sticky folder (``/tmp``) keeps everyone to his own.
     """
@@ -90,9 +94,23 @@ def replaceable_parent(path: Path) -> Path | None:
             found = parent.stat()
         except FileNotFoundError:
             continue
-        if found.st_uid != 0 or (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX):
+        if found.st_uid not in {0, owner} or (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX):
             return parent
     return None
+
+
+def changeable_program() -> Path | None:
+    """A part of this program (interpreter, standard library, packages) that someone besides root could change; None when there is none."""
+    parts = {Path(sys.executable), Path(os.__file__), Path(click.__file__), Path(sys.prefix) / "pyvenv.cfg", *_PACKAGE.rglob("*")}
+    for part in sorted({*parts, *(part.resolve() for part in parts)}):
+        try:
+            found = part.lstat()
+        except FileNotFoundError:
+            continue
+        is_link = stat.S_ISLNK(found.st_mode)
+        if found.st_uid != 0 or (not is_link and found.st_mode & 0o022):
+            return part
+    return next(filter(None, (replaceable_parent(part) for part in sorted({part.parent for part in parts}))), None)
 
 
 def note_step(folder: Path, name: str, at: int) -> None:

@@ -45,7 +45,7 @@ USE = 'eval "$(tollkeeper env)"'
     "--strict", is_flag=True, help="A sidecar's rules: names decide where connections go, only public addresses are dialled."
 )
 @click.option(
-    "--others", type=click.Choice(["tunnel", "refuse"]), default="tunnel", show_default=True, help="What is no AI host."
+    "--others", type=click.Choice(["tunnel", "refuse"]), help="What is no AI host.  [the policy's [egress], else tunnel]"
 )
 @click.option("--allow-host", "allow", multiple=True, help="With --others refuse: let this host through; may be repeated.")
 @click.option("--internal-host", "internal", multiple=True, help="A host that may have a private address; may be repeated.")
@@ -63,7 +63,7 @@ def command(
     transparent_hosts: tuple[str, ...],
     transparent_port: int,
     strict: bool,
-    others: str,
+    others: str | None,
     allow: tuple[str, ...],
     internal: tuple[str, ...],
     upstream_proxy: str | None,
@@ -80,7 +80,7 @@ def command(
         transparent_hosts=transparent_addresses(transparent_hosts, has_ipv6=has_ipv6()) if mode == "transparent" else (),
         transparent_port=transparent_port,
         strict=strict,
-        others=others,
+        others=others or "",
         allow=checked_patterns(allow, "--allow-host"),
         internal=checked_patterns(internal, "--internal-host"),
         upstream_proxy=through,

@@ -77,6 +77,46 @@ def user_id(text: str) -> int:
         raise ConfigError(f"there is no user {text!r} on this machine") from None
 
 
+type Users = tuple[tuple[int, ...], tuple[tuple[int, int], ...]]
+
+
+def users_of(texts: Sequence[str], host: Host) -> Users:
+    """(ids, ranges of ids) that texts name: users, numbers, ranges like ``100000-165535``, and what /etc/subuid gives those users.
+
+    A process may take its user's subordinate ids in a user namespace of its own, without being root (user_namespaces(7)).
+    """
+    pairs = [text.partition("-") for text in texts]
+    ranges = [(int(first), int(last)) for first, dash, last in pairs if dash and first.isdecimal() and last.isdecimal()]
+    single = [
+        text
+        for text, (first, dash, last) in zip(texts, pairs, strict=True)
+        if not (dash and first.isdecimal() and last.isdecimal())
+    ]
+    uids = tuple(map(user_id, single))
+    names = {name for uid in uids for name in (str(uid), _name_of(uid)) if name}
+    return uids, (*ranges, *firewall.subordinate_ids(read_there(host, "/etc/subuid"), names))
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
+def read_there(host: Host, path: str) -> str:
+    """A file as a namespace sees it; empty when there is none."""
+    done = host.run("cat", path)
+    return done.stdout if done.returncode == 0 else ""
+
+
+def dns_of(asked: Sequence[str], host: Host, *, everywhere: bool) -> tuple[str, ...] | None:
+    """Which resolvers a lock lets through: those named, ``any`` for all, else the machine's own; None for any."""
+    if "any" in asked or (everywhere and not asked):
+        return None
+    return tuple(asked) or firewall.resolvers(read_there(host, "/etc/resolv.conf"))
+
+
 def put_up(host: Host, tool: str, rules: Rules) -> None:
     """Set the rules; what stood there of ours before is replaced. Raises ``SetupError`` with nothing left half done in nftables."""
     if tool == "nft":
@@ -142,7 +182,9 @@ def command() -> None:
 
 @command.command()
 @click.option("--proxy-user", required=True, help="User (name or number) that runs the proxy: its connections are never caught.")
-@click.option("--user", "users", multiple=True, help="Catch this user's connections only; may be repeated.  [everyone's]")
+@click.option(
+    "--user", "users", multiple=True, help="Catch this user (name, number, range of numbers) only; may be repeated.  [everyone]"
+)
 @click.option(
     "--interface", "interfaces", multiple=True, help="Catch what comes in here instead: a container network's bridge, a veth."
 )
@@ -150,6 +192,11 @@ def command() -> None:
 @click.option("--catch", "catch", multiple=True, type=click.IntRange(1, 65535), help="TCP port to catch.  [80, 443]")
 @click.option("--lock", is_flag=True, help="Refuse everything that is neither caught, nor DNS, nor allowed.")
 @click.option("--allow", multiple=True, help="With --lock: let this through untouched, like tcp:22; may be repeated.")
+@click.option(
+    "--dns",
+    multiple=True,
+    help="With --lock: a resolver that may be asked, or `any`.  [those of resolv.conf; any with --interface]",
+)
 @click.option("--explicit-port", default=0, help="With --interface and --lock: the proxy's other listener.")
 @click.option("--print", "only_print", is_flag=True, help="Print the rules instead of setting them.")
 @_tool
@@ -163,6 +210,7 @@ def up(
     catch: tuple[int, ...],
     lock: bool,
     allow: tuple[str, ...],
+    dns: tuple[str, ...],
     explicit_port: int,
     only_print: bool,
     tool: str | None,
@@ -170,12 +218,16 @@ def up(
     verbose: bool,
 ) -> None:
     """Set the rules up, or set them anew: doing it twice changes nothing."""
+    host = Host(namespace_prefix(netns), verbose)
+    uids, ranges = users_of(users, host)
     rules = firewall.checked(
         Rules(
             place=Place.INTERFACE if interfaces else Place.OWNER,
             port=port,
             proxy_uid=user_id(proxy_user),
-            uids=tuple(map(user_id, users)),
+            uids=uids,
+            ranges=ranges,
+            dns=dns_of(dns, host, everywhere=bool(interfaces) or not lock),
             interfaces=interfaces,
             catch=catch or firewall.CATCH_PORTS,
             lock=lock,
@@ -187,7 +239,7 @@ def up(
         chosen = tool or "nft"
         click.echo(firewall.nft(rules) if chosen == "nft" else firewall.iptables(rules, ipv6=False), nl=False)
         return
-    host, chosen = Host(namespace_prefix(netns), verbose), chosen_tool(tool)
+    chosen = chosen_tool(tool)
     put_up(host, chosen, rules)
     whom = f"what comes in by {', '.join(interfaces)}" if interfaces else (f"users {', '.join(users)}" if users else "every user")
     ending = "everything else is refused" if lock else "other ports are left alone"
@@ -230,4 +282,4 @@ def _words(ports: Sequence[int]) -> str:
     return ", ".join(map(str, ports))
 
 
-__all__ = ["Host", "chosen_tool", "command", "namespace_prefix", "put_up", "standing", "take_down", "user_id"]
+__all__ = ["Host", "chosen_tool", "command", "namespace_prefix", "put_up", "standing", "take_down", "user_id", "users_of"]

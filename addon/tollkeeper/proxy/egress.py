@@ -8,9 +8,10 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from tollkeeper.core.errors import ConfigError
+from tollkeeper.gate.host_patterns import covers, fault_of
+from tollkeeper.policy.model import EgressRules, Others, Policy
 
 type IsAi = Callable[[str], bool]
 type Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -26,14 +27,11 @@ _METADATA = (
 METADATA = frozenset(map(ipaddress.ip_address, _METADATA))
 """Where clouds hand out credentials: AWS (instances, ECS, EKS), Google Cloud, Azure, Alibaba."""
 
+METADATA_NAMES = dict.fromkeys(
+    ("metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"), _METADATA[0]
+)
+
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,16} [!-~]{1,8192} HTTP/1\.[01]\r?\n")
-
-
-class Others(StrEnum):
-    """What happens to connections that go to no AI host."""
-
-    TUNNEL = "tunnel"
-    REFUSE = "refuse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +53,9 @@ class Egress:
             return f"AI hosts are reached on port 443 only, not {port}" if self.strict and port != 443 else None
         if self.strict and as_ip(host) is not None and not self.lists(host, port):
             return f"{host[:64]} is an address, not a name: nothing could be said about whose it is"
-        return self._other(host, port)
+        known = METADATA_NAMES.get(host.lower().rstrip(".")) or as_ip(host)
+        # Looked at again where it is dialled; behind another proxy it is not dialled here.
+        return (self.address(host, str(known)) if known else None) or self._other(host, port)
 
     def hello(
         self, is_ai: IsAi, sni: str | None, target: str | None, port: int, extensions: frozenset[int] = frozenset()
@@ -71,7 +71,8 @@ class Egress:
                 return "it names an address instead of a host (SNI)"
             if (is_ai(sni) or (named is not None and is_ai(named))) and port != 443:
                 return f"AI hosts are reached on port 443 only, not {port}"
-            if ECH_EXTENSION in extensions and not self.lists(sni, port):
+            # Some clients always offer it, with nothing inside (GREASE); to an AI host it does no harm: there it ends at us.
+            if ECH_EXTENSION in extensions and not self.lists(sni, port) and not is_ai(sni):
                 return "its real name may be encrypted (ECH)"
         if any(name is not None and is_ai(name) for name in (sni, named)):
             return None
@@ -119,6 +120,26 @@ class Egress:
 OPEN = Egress()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a start said of these rules; ``others`` is None where it said nothing."""
+
+    strict: bool = False
+    others: Others | None = None
+    allow: tuple[str, ...] = ()
+    internal: tuple[str, ...] = ()
+
+    def under(self, policy: Policy) -> Egress:
+        """The rules in force: the policy's ``[egress]``, where it enforces, and what the start said, which is stricter or later."""
+        written = policy.egress if policy.enforces else EgressRules()
+        return Egress(
+            strict=self.strict or written.strict,
+            others=self.others or written.others,
+            allow=(*self.allow, *written.allow),
+            internal=(*self.internal, *written.internal),
+        )
+
+
 def as_ip(text: str) -> Ip | None:
     """The address a text spells, with or without brackets and scope; None for names."""
     try:
@@ -141,25 +162,11 @@ def unwrapped(ip: Ip) -> Ip:
     return ip
 
 
-def covers(pattern: str, host: str, port: int) -> bool:
-    """Whether ``name``, ``*.name`` or ``name:port`` covers a host. Without a port a pattern covers 80 and 443; port 0 asks for any."""
-    name, _, wanted = pattern.lower().rpartition(":") if pattern.count(":") == 1 else (pattern.lower(), "", "")
-    if port and (str(port) != wanted if wanted else port not in {80, 443}):
-        return False
-    host = host.lower().strip("[]").removesuffix(".")
-    return host.endswith(name[1:]) if name.startswith("*.") else host == name.strip("[]")
-
-
 def checked_patterns(patterns: tuple[str, ...], option: str) -> tuple[str, ...]:
-    """The patterns as they are. Raises ``ConfigError`` for one that would cover a whole top level, or everything."""
+    """The patterns as they are. Raises ``ConfigError`` for one that is none."""
     for pattern in patterns:
-        name = pattern.rpartition(":")[0] if pattern.count(":") == 1 else pattern
-        rest = name.removeprefix("*.")
-        if not rest or "*" in rest or "/" in rest or (name != rest and "." not in rest):
-            raise ConfigError(
-                f'{option} {pattern[:80]!r} is no host: write "pypi.org", "*.example.com" or "example.com:8443" '
-                "(one name a time, and no whole top-level domain)"
-            )
+        if fault := fault_of(pattern):
+            raise ConfigError(f"{option} {fault}")
     return patterns
 
 
