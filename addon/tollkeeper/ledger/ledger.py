@@ -158,8 +158,10 @@ class Ledger:
         jobs = self._collected.pop(loop, [])
         try:
             if jobs:
-                self._pace.note(len(jobs), loop.time())
-                self._writer.do_now(jobs)
+                now_s = loop.time()
+                alone = self._pace.is_alone(now_s)
+                self._pace.note(len(jobs), now_s)
+                self._writer.do_now(jobs, alone=alone)
         except LedgerError as error:
             for job in jobs:
                 if not job.future.done():

@@ -68,7 +68,7 @@ class Writer:
         self._thread.start()
 
     def put(self, *jobs: Job) -> None:
-        """Queue jobs, in order. Raises ``LedgerError`` when the ledger is closed."""
+        """Queue jobs, in order; none wakes the thread to look after the log. Raises ``LedgerError`` when the ledger is closed."""
         with self._gate:
             if self._closed:
                 raise LedgerError(f"ledger {self._path} is closed")
@@ -76,11 +76,13 @@ class Writer:
             # Once a batch: every ``put`` wakes the thread, which then competes for the interpreter's lock.
             self._queue.put(jobs)
 
-    def do_now(self, jobs: list[Job]) -> None:
+    def do_now(self, jobs: list[Job], *, alone: bool = False) -> None:
         """Do a batch in this thread if the file is free and nothing is ahead of it, else leave it to the writing thread.
 
-        Either way it is answered from there. Raises ``LedgerError`` when the ledger is closed.
+        It is answered from there, or from here when the caller is ``alone`` (little else to do) and the disk is quick. Raises
+        ``LedgerError`` when the ledger is closed.
         """
+        is_durable = False
         if not self._closed and not self._waiting and self._turn.acquire(blocking=False):
             try:
                 if self._lock.acquire_now():
@@ -89,9 +91,17 @@ class Writer:
                             self._execute(jobs)
                     finally:
                         self._lock.release()
+                if alone and self._log.is_quick and all(job.done for job in jobs):
+                    self._sync(jobs)
+                    is_durable = True
             finally:
                 self._turn.release()
-        self.put(*jobs)
+        if not is_durable:
+            self.put(*jobs)
+            return
+        self._deliver(jobs)
+        if self._log.is_long:
+            self.put()
 
     def stop(self) -> None:
         """Do what is queued, then close the file. Safe to call twice."""
@@ -220,6 +230,8 @@ class Writer:
             open_for_more = batch is not None
             if jobs:
                 self._finish(jobs)
+            elif self._log.is_long:
+                self._checkpoint()
         self._close()
 
     def _finish(self, jobs: list[Job]) -> None:
@@ -287,9 +299,10 @@ class Writer:
         with contextlib.suppress(LedgerError):
             self._lock.acquire()
             locked = True
-        self._log.close()
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.close()
+        with self._turn:  # the loop may be waiting for the disk
+            self._log.close()
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
         if locked:
             self._lock.release()
         self._lock.close()
