@@ -23,7 +23,7 @@ from .pace import Pace
 from .recovery import Housekeeping, expire, settle_dead
 from .store import check_quickly, open_reader, open_writer, translate, warn_of_version
 from .windows import read_standing
-from .writer import Job, Operation, Writer
+from .writer import Job, OnDisk, Operation, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,21 @@ class Ledger:
         """
         answer: Admitted = await self._await(partial(_admit, admission))
         return answer
+
+    async def admit_early(self, admission: Admission) -> tuple[Admitted, OnDisk]:
+        """``admit`` that does not wait for the disk; the second value says when the hold is there.
+
+        It is committed when this returns: a crash of the machine can take it back, one of the process cannot.
+        """
+        loop = asyncio.get_running_loop()
+        on_disk: OnDisk = loop.create_future()
+        operation = partial(_admit, admission)
+        if loop not in self._collected and self._pace.is_alone(loop.time()):
+            told: asyncio.Future[Admitted] = loop.create_future()
+            self._hand_over(loop, [Job(operation, told, loop, on_disk)])
+            return await told, on_disk
+        answer: Admitted = await self._await(operation, on_disk)
+        return answer, on_disk
 
     async def settle(self, settlement: Settlement) -> bool:
         """Post what a call cost: durable when this returns. False when the call was closed before."""
@@ -139,7 +154,7 @@ class Ledger:
                 self._writer.put(Job(partial(Journal.write_repeats, at_once=True), Future(), None))
         self._writer.stop()
 
-    async def _await(self, operation: Operation) -> Any:
+    async def _await(self, operation: Operation, on_disk: OnDisk | None = None) -> Any:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         collected = self._collected.get(loop)
@@ -151,11 +166,11 @@ class Ledger:
                 loop.call_later(linger_s, self._hand_over, loop)
             else:
                 loop.call_soon(self._hand_over, loop)
-        collected.append(Job(operation, future, loop))
+        collected.append(Job(operation, future, loop, on_disk))
         return await future
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
-        jobs = self._collected.pop(loop, [])
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, jobs: list[Job] | None = None) -> None:
+        jobs = self._collected.pop(loop, []) if jobs is None else jobs
         try:
             if jobs:
                 now_s = loop.time()

@@ -1,7 +1,7 @@
 """When to wait a moment for company: a commit costs the same for one job as for twenty.
 
 PostgreSQL calls it ``commit_delay``. Alone, a hold and its settlement cost 350 to 1,000 µs of CPU; in batches of eight 220 µs, in
-batches of thirty 140 µs (docs/benchmarks.md). So a busy ledger waits 3 ms before each batch, and an idle one not at all.
+batches of thirty 140 µs (docs/benchmarks.md). So a busy ledger waits up to 3 ms before each batch, and an idle one not at all.
 """
 
 import math
@@ -12,7 +12,9 @@ BUSY_JOBS_PER_S = 400.0
 LINGER_S = 0.003
 LONELY_JOBS_PER_S = 150.0
 """At 0.2 ms a sync the loop stands still for 3 % of the time at most."""
-CROWD = 16
+LINGER_S_PER_CALL = 0.000_25
+"""A few calls keep the loop busy for a short time only: a longer wait than that would be idle."""
+CROWD = 4
 """Calls under way, as PostgreSQL's ``commit_siblings``: fewer would wait for nobody."""
 
 
@@ -33,7 +35,7 @@ class Pace:
     def linger_s(self, now_s: float, open_calls: int) -> float:
         """How long to wait for more before the next batch: a rate alone does not tell a crowd from one caller in a hurry."""
         crowded = open_calls >= CROWD and self._rate(now_s) > BUSY_JOBS_PER_S
-        return LINGER_S if crowded else 0.0
+        return min(LINGER_S, open_calls * LINGER_S_PER_CALL) if crowded else 0.0
 
     def is_alone(self, now_s: float) -> bool:
         """Whether so little is going on that the event loop may wait for a quick disk itself."""

@@ -27,15 +27,27 @@ _POLL_S = 0.002
 type Operation = Callable[[Journal], Any]
 
 
-class Job:
-    """One operation and who waits for it: an asyncio future with its loop, or a thread's future. ``done``: it is committed or failed."""
+type OnDisk = asyncio.Future[LedgerError | None]
+"""Done once something committed is on disk; its result is the reason why it is not."""
 
-    __slots__ = ("done", "error", "future", "loop", "operation", "result")
+
+class Job:
+    """One operation and who waits for it: an asyncio future with its loop, or a thread's future. ``done``: it is committed or failed.
+
+    With ``on_disk`` the result is told as soon as it is committed, and ``on_disk`` when it is durable.
+    """
+
+    __slots__ = ("done", "error", "future", "loop", "on_disk", "operation", "result", "told")
 
     def __init__(
-        self, operation: Operation, future: "asyncio.Future[Any] | Future[Any]", loop: asyncio.AbstractEventLoop | None
+        self,
+        operation: Operation,
+        future: "asyncio.Future[Any] | Future[Any]",
+        loop: asyncio.AbstractEventLoop | None,
+        on_disk: OnDisk | None = None,
     ) -> None:
-        self.operation, self.future, self.loop = operation, future, loop
+        self.operation, self.future, self.loop, self.on_disk = operation, future, loop, on_disk
+        self.told = False
         self.result: Any = None
         self.error: LedgerError | None = None
         self.done = False
@@ -91,7 +103,8 @@ class Writer:
                             self._execute(jobs)
                     finally:
                         self._lock.release()
-                if alone and self._log.is_quick and all(job.done for job in jobs):
+                self._tell_early(jobs)
+                if alone and self._log.is_quick and all(job.done and not job.told for job in jobs):
                     self._sync(jobs)
                     is_durable = True
             finally:
@@ -102,6 +115,14 @@ class Writer:
         self._deliver(jobs)
         if self._log.is_long:
             self.put()
+
+    @staticmethod
+    def _tell_early(jobs: list[Job]) -> None:
+        """Answer those in the loop's own thread who need not wait for the disk."""
+        for job in jobs:
+            if job.on_disk is not None and job.done and job.error is None and not job.future.done():
+                job.told = True
+                _resolve(job)
 
     def stop(self) -> None:
         """Do what is queued, then close the file. Safe to call twice."""
@@ -278,6 +299,10 @@ class Writer:
     def _deliver(self, jobs: Iterable[Job]) -> None:
         left = []
         for job in jobs:
+            if job.on_disk is not None and not job.on_disk.done():
+                job.on_disk.set_result(job.error)
+            if job.told:
+                continue
             if job.future.done():
                 left.append(job)
             else:

@@ -17,11 +17,11 @@ from tollkeeper.core.errors import LedgerError, WireError
 from tollkeeper.identity.channels import Resolution
 from tollkeeper.identity.scan import Scan
 from tollkeeper.identity.scan import decoded as as_texts
+from tollkeeper.ledger.writer import OnDisk
 from tollkeeper.policy.message import MAX_HEADER_CHARS, response_headers
 from tollkeeper.policy.model import Websockets
 from tollkeeper.wire.dialects import SESSIONS
 from tollkeeper.wire.framing.decoders import decoder_for
-from tollkeeper.wire.refuse import Reply, refusal
 from tollkeeper.wire.request import is_too_large
 from tollkeeper.wire.routes import endpoint_for, model_in_query, named_by_header
 
@@ -33,6 +33,7 @@ from .h2 import RESET_BY_CLIENT
 from .headers import ascii_target, client_of, fault, is_bound, strip
 from .intercept import misdirected
 from .passage import Passage
+from .replies import as_response, error_response, refusal_for
 from .road import Road, decoded
 from .safety import guarded, guarded_async, note_fault
 from .socket_layer import OUTBOX
@@ -78,7 +79,7 @@ class Hooks:
                 self.inflight[flow.id] = flow
         elif hook in {"requestheaders", "request"}:
             message = "Tollkeeper failed while checking this call and its policy is closed; see `tollkeeper status`."
-            flow.response = _response(_refusal_for(endpoint, message))
+            flow.response = as_response(refusal_for(endpoint, message))
         elif flow.killable:
             flow.kill()
 
@@ -134,13 +135,13 @@ class Hooks:
             request.stream = True
             return
         if reason := fault(request.headers.fields):
-            flow.response = _error(400, reason)
+            flow.response = error_response(400, reason)
             return
         named = request.headers.get_all("host")
         if request.is_http2 and request.authority not in named:
             named.insert(0, request.authority)
         if reason := misdirected(flow.client_conn.sni, request.host, named):
-            flow.response = _error(421, reason)
+            flow.response = error_response(421, reason)
             return
         upgrade = "websocket" in (token.strip() for token in request.headers.get("upgrade", "").lower().split(","))
         method = "WEBSOCKET" if upgrade else request.method
@@ -150,7 +151,7 @@ class Hooks:
         # Identity saves decoding and lets a chunk be read as soon as it comes; a server may still compress.
         request.headers["accept-encoding"] = "identity"
         if upgrade and self.stages.policy.enforces and (reason := self._refuses_upgrade(endpoint)):
-            flow.response = _error(426, reason)  # Codex falls back to HTTP at once
+            flow.response = error_response(426, reason)  # Codex falls back to HTTP at once
             return
         if upgrade:
             flow.metadata[UPGRADE] = True
@@ -183,7 +184,7 @@ class Hooks:
             attribution = self.door.origins.of(flow.client_conn.id, who)
             page = await budget_page(self.stages, who.principal, attribution, flow.request.path)
         except LedgerError as error:
-            flow.response = _error(503, str(error))
+            flow.response = error_response(503, str(error))
             return
         flow.response = http.Response.make(200, json.dumps(page, ensure_ascii=False), {"content-type": "application/json"})
 
@@ -203,7 +204,7 @@ class Hooks:
         try:
             body = decoded(raw, encoding)
         except WireError as error:
-            flow.response = _response(_refusal_for(endpoint, f"Tollkeeper cannot read this request: {error}"))
+            flow.response = as_response(refusal_for(endpoint, f"Tollkeeper cannot read this request: {error}"))
             return
         path = ascii_target(flow.request.path)
         try:
@@ -223,11 +224,11 @@ class Hooks:
                 fault=who.refusal,
             )
         except LedgerError as error:
-            flow.response = _response(_refusal_for(endpoint, f"Tollkeeper cannot record this call, so it is refused: {error}"))
+            flow.response = as_response(refusal_for(endpoint, f"Tollkeeper cannot record this call, so it is refused: {error}"))
             return
         flow.metadata[PASSAGE] = passage
         if passage.refusal is not None:
-            flow.response = _response(passage.refusal)
+            flow.response = as_response(passage.refusal)
             flow.response.headers.update(response_headers(passage.decision))
             return
         self.inflight[flow.id] = flow
@@ -242,11 +243,24 @@ class Hooks:
             flow.metadata[PASSAGE] = await tries.second_try(self.road, flow, passage)
 
     @guarded
-    def responseheaders(self, flow: http.HTTPFlow) -> None:
+    def responseheaders(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
+        """An answer begins: nothing of it is seen before the call's hold is on disk, as it nearly always is by now."""
+        passage: Passage | None = flow.metadata.get(PASSAGE)
+        if passage is not None and passage.on_disk is not None and (not passage.on_disk.done() or passage.on_disk.result()):
+            return self._once_on_disk(flow, passage, passage.on_disk)
+        self._answer_begins(flow, passage)
+        return None
+
+    async def _once_on_disk(self, flow: http.HTTPFlow, passage: Passage, on_disk: OnDisk) -> None:
+        if (error := await on_disk) is not None and not self.road.goes_on(error):
+            flow.kill()
+            return
+        self._answer_begins(flow, passage)
+
+    def _answer_begins(self, flow: http.HTTPFlow, passage: Passage | None) -> None:
         """Always stream: to other hosts as it comes, from a provider through the meter."""
         response = flow.response
         assert response is not None  # noqa: S101 — mitmproxy calls this hook with one
-        passage: Passage | None = flow.metadata.get(PASSAGE)
         if passage is None or passage.refusal is not None:
             if flow.metadata.get(ENDPOINT) is None and flow.server_conn.connected:
                 response.stream = True
@@ -381,19 +395,3 @@ def _is_busy(flow: http.HTTPFlow) -> bool:
     """Whether something would be lost if the flow broke off now; an idle session would not."""
     socket: Socket | None = flow.metadata.get(SOCKET)
     return socket is None or socket.is_busy
-
-
-def _refusal_for(endpoint: Endpoint | None, message: str) -> Reply:
-    if endpoint is None:
-        return Reply(status=400, headers={"content-type": "text/plain"}, body=message.encode())
-    return refusal(endpoint, None, message)
-
-
-def _response(reply: Reply) -> http.Response:
-    return http.Response.make(reply.status, reply.body, dict(reply.headers))
-
-
-def _error(status: int, reason: str) -> http.Response:
-    error = {"type": "invalid_request_error", "message": f"Tollkeeper refused this request: {reason}", "code": None}
-    body = json.dumps({"type": "error", "error": error})
-    return http.Response.make(status, body, {"content-type": "application/json", "x-should-retry": "false"})

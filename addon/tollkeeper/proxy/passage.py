@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tollkeeper.core.call import Call
 from tollkeeper.core.decision import ALLOWED, Decision
 from tollkeeper.core.usage import PlanWindow, Usage
+from tollkeeper.ledger.writer import OnDisk
 from tollkeeper.wire.destinations import Destination
 from tollkeeper.wire.framing.decoders import Decoder
 from tollkeeper.wire.inject import UsageChunkFilter
@@ -45,6 +46,8 @@ class Passage:
     message: str = ""
     """What the refusal says, without the provider's shape around it."""
     held: bool = False
+    on_disk: OnDisk | None = None
+    """Done once the hold is on disk, which the answer waits for."""
     injected: bool = False
     meter: Meter | None = None
     turn_so_far: Callable[[], tuple[tuple[Usage, ...], int] | None] | None = None

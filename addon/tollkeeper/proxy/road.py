@@ -239,16 +239,22 @@ class Road:
                 passage.decision = planned
                 await stages.ledger.settle(Settlement(call=call, decision=planned, outcome=Outcome.REFUSED, ended_at=at))
                 return
-            passage.decision = await self.hold(planned)
+            admitted, passage.on_disk = await stages.ledger.admit_early(planned)
+            passage.decision = decide(planned, admitted, stages.policy)
             passage.held = True
         except LedgerError as error:
-            stages.counters.ledger_errors += 1
-            stages.counters.last_fault = str(error)
-            logger.warning("ledger: %s", error)
-            if stages.policy.on_ledger_error == "closed":
+            if not self.goes_on(error):
                 raise
             passage.decision = replace(ALLOWED, reason="ledger unavailable")
             passage.notes = ("ledger-unavailable",)
+
+    def goes_on(self, error: LedgerError) -> bool:
+        """Note that the ledger failed; whether the policy lets calls go on without it."""
+        counters = self.stages.counters
+        counters.ledger_errors += 1
+        counters.last_fault = str(error)
+        logger.warning("ledger: %s", error)
+        return self.stages.policy.on_ledger_error != "closed"
 
     async def hold(self, admission: Admission) -> Decision:
         """Ask the ledger, and say what its answer means. Raises ``LedgerError``."""
