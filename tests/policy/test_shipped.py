@@ -141,6 +141,7 @@ EXAMPLES = {
     "plan_traffic": '"count"', "hold": '"worst"', "on_rewrite_error": '"resend"', "refusal": '"message"',
     "mid_stream_stop": "true", "steering": "true",
     "egress": '{ others = "refuse", allow = ["pypi.org", "*.example.com:8443"], internal = ["db.example"], strict = true }',
+    "groups": '{ research = ["ada@example.com", "bo at https://login.example.com"] }',
     "amount": '"1 USD"', "window": '"week"', "share": '"each"', "per": '"model"',
     "principal": '"ada"', "project": '"x"', "model": '["a*"]', "provider": '"openai"', "group": '"ml"', "issuer": '"okta"',
     "assurance": '"verified"', "operation": '"chat"', "branch": '"main"', "tool": '"codex"', "session": '"s"', "run": '"r"',

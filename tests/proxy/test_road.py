@@ -272,3 +272,20 @@ def test_a_call_that_a_fault_kept_from_being_read_still_stands_in_the_ledger(mak
     (entry,) = entries(tmp_path / "ledger.db")
     assert (entry["usage_source"], entry["subject"]) == ("unmetered", "ada")
     assert "failed while checking" in entry["reason"]
+
+
+def test_a_group_that_the_policy_gives_is_budgeted_and_recorded(make_road: MakeRoad, tmp_path: Path) -> None:
+    road = make_road(
+        'schema = 1\nmode = "enforce"\n[groups]\nresearch = ["ada"]\n'
+        '[model.research]\ngroup = "research"\ndeny = "gpt-*"\nmessage = "Research uses other models."\n'
+    )
+
+    async def check() -> None:
+        body = b'{"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hi"}]}'
+        endpoint = endpoint_for("openai", "api.openai.com", "POST", "/v1/chat/completions")
+        passage = await road.admit(endpoint, "/v1/chat/completions", body, ADA, PROJECT)
+        assert "Research uses other models." in passage.message
+
+    run(check())
+    (entry,) = entries(tmp_path / "ledger.db")
+    assert entry["groups"] == ",research,"

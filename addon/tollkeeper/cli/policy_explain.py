@@ -40,11 +40,13 @@ def explain(file: Path | None, ledger_path: Path | None, as_json: bool, **asked:
     """
     from tollkeeper.policy.explain import explain_call
     from tollkeeper.policy.facts import values_of
+    from tollkeeper.policy.group_table import in_groups
 
     chosen = file or home().policy
     policy = load_policy(chosen) if file is not None or chosen.exists() else OBSERVE_ALL
     at = system_clock()
     call = call_from(asked, at)
+    call = replace(call, principal=in_groups(policy, call.principal))
     told = explain_call(policy, values_of(call, call.model))
     path = ledger_path or home().ledger
     limits = [slot.limit(at) for one in told for slot in one.slots]

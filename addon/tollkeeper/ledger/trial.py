@@ -13,6 +13,7 @@ from tollkeeper.core.decision import Decision, Verdict
 from tollkeeper.policy.candidates import Pen
 from tollkeeper.policy.decide import decide
 from tollkeeper.policy.estimate import Estimates
+from tollkeeper.policy.group_table import in_groups
 from tollkeeper.policy.model import HoldSize, Mode, Policy
 from tollkeeper.policy.plan import plan_with
 
@@ -84,7 +85,8 @@ def rehearse(policy: Policy, past: Iterable[Past], price: Pricer) -> Trial:
                 trial.refused_then += 1
                 continue
             settle_until(at)
-            planned = plan_with(acting, one.call, _pen(one, price, estimates, acting.hold), at)
+            call = replace(one.call, principal=in_groups(acting, one.call.principal))
+            planned = plan_with(acting, call, _pen(one, price, estimates, acting.hold), at)
             if isinstance(planned, Decision):
                 decision = planned
             else:

@@ -45,6 +45,10 @@ def _differences(old: Policy, new: Policy) -> Iterator[str]:
         before, after = getattr(old.egress, entry.name), getattr(new.egress, entry.name)
         if before != after:
             yield f"egress.{entry.name}: {_listed(before)} -> {_listed(after)}"
+    for member in sorted(old.groups.keys() | new.groups.keys()):
+        groups, others = old.groups.get(member, frozenset()), new.groups.get(member, frozenset())
+        if groups != others:
+            yield f"groups of {member}: {_listed(tuple(sorted(groups)))} -> {_listed(tuple(sorted(others)))}"
     yield from _named("budget", old.budgets, new.budgets)
     yield from _named("model", old.models, new.models)
     yield from _named("route", old.routes, new.routes)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from tollkeeper.core.errors import ConfigError
 from tollkeeper.core.toml_lines import load_toml
 
-from . import alert_table, budget_table, egress_table, fields, model_table, route_table, scoping
+from . import alert_table, budget_table, egress_table, fields, group_table, model_table, route_table, scoping
 from .budget_table import BUDGET_KEYS
 from .ladder import ON_EXCEED_KEYS
 from .matching import matcher_of
@@ -48,7 +48,8 @@ MAX_CONDITIONS = 100
 
 DOCUMENT_KEYS: Final = (
     "schema", "mode", "zone", "week_starts", "on_fault", "on_ledger_error", "on_no_identity", "unknown_model", "websockets",
-    "plan_traffic", "hold", "on_rewrite_error", "refusal", "mid_stream_stop", "steering", "egress", "budget", "model", "route", "alert",
+    "plan_traffic", "hold", "on_rewrite_error", "refusal", "mid_stream_stop", "steering", "egress", "groups",
+    "budget", "model", "route", "alert",
 )  # fmt: skip
 
 NAME_PATTERN: Final = r"[A-Za-z0-9_-]{1,64}"
@@ -126,6 +127,7 @@ def _policy(document: dict[str, Any], problems: Problems, name: str, digest: str
         mid_stream_stop=fields.flag(problems, document, ("mid_stream_stop",)),
         steering=fields.flag(problems, document, ("steering",)),
         egress=egress_table.read(document.get("egress", {}), problems),
+        groups=group_table.read(document.get("groups", {}), problems),
         budgets=tuple(budgets),
         models=tuple(rules),
         routes=tuple(routes),

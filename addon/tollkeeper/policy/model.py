@@ -1,5 +1,6 @@
 """What a policy document says, as values: the parser makes them, everything else reads them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -315,6 +316,8 @@ class Policy:
     steering: bool = False
     """What is nearly used up is told to the agent at the end of its turn."""
     egress: EgressRules = EgressRules()
+    groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """``[groups]`` turned round: the groups of each member, by name or by ``NAME at ISSUER``."""
     budgets: tuple[Budget, ...] = ()
     models: tuple[ModelRule, ...] = ()
     routes: tuple[Route, ...] = ()

@@ -1,5 +1,6 @@
 """What a policy means, in plain words: one sentence per budget, one per switch, and notes on what may surprise."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -99,7 +100,18 @@ def notes(policy: Policy) -> tuple[str, ...]:
 def rule_sentences(policy: Policy) -> tuple[str, ...]:
     """Every model rule and route in words, and what else may leave, where the document restricts it."""
     egress = (_egress_in_words(policy),) if policy.egress != EgressRules() else ()
-    return (*(_rule_in_words(rule) for rule in policy.models), *(_route_in_words(route) for route in policy.routes), *egress)
+    return (
+        *(_rule_in_words(rule) for rule in policy.models),
+        *(_route_in_words(route) for route in policy.routes),
+        *_groups_in_words(policy),
+        *egress,
+    )
+
+
+def _groups_in_words(policy: Policy) -> Iterator[str]:
+    sizes = Counter(group for groups in policy.groups.values() for group in groups)
+    for group, members in sorted(sizes.items()):
+        yield f"group {group}: {members:,} member{'s' if members > 1 else ''} by this document, besides whom an issuer names"
 
 
 def _egress_in_words(policy: Policy) -> str:

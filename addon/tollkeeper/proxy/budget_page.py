@@ -9,6 +9,7 @@ from tollkeeper.core.clock import to_datetime
 from tollkeeper.core.ids import new_id
 from tollkeeper.core.principal import Principal
 from tollkeeper.ledger.balances import standings
+from tollkeeper.policy.group_table import in_groups
 from tollkeeper.policy.mine import budgets_of, covers_only, standing_as_json
 
 from .stages import Stages
@@ -30,9 +31,8 @@ def _page(stages: Stages, principal: Principal, attribution: Attribution, path: 
     at = stages.clock()
     model = parse_qs(path.partition("?")[2][:2_000], max_num_fields=20).get("model", [""])[0][:200] or None
     endpoint = Endpoint(provider="", host="", path="", operation="chat", metering=Metering.METERED)
-    call = Call(
-        id=new_id(at), started_at=at, endpoint=endpoint, ask=Ask(model=model), principal=principal, attribution=attribution
-    )
+    who = in_groups(stages.policy, principal)
+    call = Call(id=new_id(at), started_at=at, endpoint=endpoint, ask=Ask(model=model), principal=who, attribution=attribution)
     found = budgets_of(stages.policy, call, at)
     standing = standings(stages.ledger.path, [limit for _, limit in found], at)
     return {

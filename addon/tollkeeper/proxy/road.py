@@ -22,6 +22,7 @@ from tollkeeper.identity.answers import Refused, Why
 from tollkeeper.ledger.once import read_upload
 from tollkeeper.policy.candidates import output_bound
 from tollkeeper.policy.decide import decide
+from tollkeeper.policy.group_table import in_groups
 from tollkeeper.policy.message import refusal_message, steering_text
 from tollkeeper.policy.model import PlanTraffic, RefusalStyle
 from tollkeeper.policy.plan import identity_objection, plan_with
@@ -96,7 +97,7 @@ class Road:
             started_at=at,
             endpoint=endpoint,
             ask=ask,
-            principal=principal,
+            principal=in_groups(stages.policy, principal),
             attribution=attribution,
             plan=plan_of(endpoint, fields),
             plan_counts=stages.policy.plan_traffic is PlanTraffic.COUNT,
