@@ -80,10 +80,11 @@ class Ledger:
         on_disk: OnDisk = loop.create_future()
         operation = partial(_admit, admission)
         if loop not in self._collected and self._pace.is_alone(loop.time()):
-            told: asyncio.Future[Admitted] = loop.create_future()
-            self._hand_over(loop, [Job(operation, told, loop, on_disk)])
-            return await told, on_disk
-        answer: Admitted = await self._await(operation, on_disk)
+            job = Job(operation, loop.create_future(), loop, on_disk)
+            self._hand_over(loop, [job])
+            answer: Admitted = await self._told(job)
+        else:
+            answer = await self._await(operation, on_disk)
         return answer, on_disk
 
     async def settle(self, settlement: Settlement) -> bool:
@@ -166,8 +167,20 @@ class Ledger:
                 loop.call_later(linger_s, self._hand_over, loop)
             else:
                 loop.call_soon(self._hand_over, loop)
-        collected.append(Job(operation, future, loop, on_disk))
-        return await future
+        job = Job(operation, future, loop, on_disk)
+        collected.append(job)
+        return await self._told(job)
+
+    async def _told(self, job: Job) -> Any:
+        """The job's result; whoever is cancelled just when it is told has not heard it, so it is undone."""
+        future = job.future
+        assert isinstance(future, asyncio.Future)  # noqa: S101 — jobs of a loop have its own
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self._writer.forgo(job)
+            raise
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop, jobs: list[Job] | None = None) -> None:
         jobs = self._collected.pop(loop, []) if jobs is None else jobs
@@ -179,6 +192,8 @@ class Ledger:
                 self._writer.do_now(jobs, alone=alone)
         except LedgerError as error:
             for job in jobs:
+                if job.on_disk is not None and not job.on_disk.done():
+                    job.on_disk.set_result(error)
                 if not job.future.done():
                     job.future.set_exception(error)
 

@@ -313,10 +313,15 @@ class Writer:
     def _abandon(self, jobs: Iterable[Job]) -> None:
         """A caller was cancelled while its job was done: undo what only it could have undone."""
         for job in jobs:
-            operation = self.orphaned(job) if job.error is None else None
-            if operation is not None:
-                with contextlib.suppress(LedgerError):
-                    self.put(Job(operation, Future(), None))
+            if not job.told:
+                self.forgo(job)
+
+    def forgo(self, job: Job) -> None:
+        """Undo what only the job's caller could have undone; what was undone already stays so."""
+        operation = self.orphaned(job) if job.error is None else None
+        if operation is not None:
+            with contextlib.suppress(LedgerError):
+                self.put(Job(operation, Future(), None))
 
     def _close(self) -> None:
         # Closing the last connection checkpoints the WAL: that is writing, so it takes its turn too.

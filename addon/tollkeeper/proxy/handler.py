@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from typing import Any
 
-from mitmproxy.connection import Connection
+from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.proxy import commands, events, mode_servers
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
@@ -63,6 +63,8 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
             source = transport.writer.transport
 
             def feed(data: bytes) -> None:
+                if connection.state is ConnectionState.CLOSED:  # by an event of this very round: its task ends in the next one
+                    return
                 self._handle(events.DataReceived(connection, data))
                 if self._is_clogged():
                     source.pause_reading()  # type: ignore[attr-defined]
@@ -101,18 +103,22 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
         self.timeout_watchdog.register_activity()
         try:
             while pending:
-                for command in self.layer.handle_event(pending.popleft()):
-                    if isinstance(command, commands.SendData):
-                        self._send(command)
-                    elif isinstance(command, commands.StartHook):
-                        if self._call_in_place(command) and command.blocking:
-                            pending.append(events.HookCompleted(command))
-                    else:
-                        self._carry_out(command)
-        except Exception:  # the parent's own last resort: one broken connection must not end the others
-            self.log("mitmproxy has crashed!", logging.ERROR, exc_info=True)
+                self._carry_through(pending.popleft())
         finally:
             self._busy = False
+
+    def _carry_through(self, event: events.Event) -> None:
+        try:
+            for command in self.layer.handle_event(event):
+                if isinstance(command, commands.SendData):
+                    self._send(command)
+                elif isinstance(command, commands.StartHook):
+                    if self._call_in_place(command) and command.blocking:
+                        self._pending.append(events.HookCompleted(command))
+                else:
+                    self._carry_out(command)
+        except Exception:  # the parent's own last resort: one broken connection must not end the others, nor one event the next
+            self.log("mitmproxy has crashed!", logging.ERROR, exc_info=True)
 
     async def drain_writers(self) -> None:
         """Wait for slow receivers; most of the time there is nothing to wait for."""
@@ -173,7 +179,9 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
             )
             self.wakeup_timer.add(timer)
         elif isinstance(command, TunnelOpened):
-            self.layer, self._is_tunnel = command.layer, True
+            # Connections of plain requests before it are the outer layers' still, and so is TLS around the tunnel.
+            if not self.client.tls and self.transports.keys() == {self.client}:
+                self.layer, self._is_tunnel = command.layer, True
         elif isinstance(command, commands.ConnectionCommand) and command.connection not in self.transports:
             return  # already closed
         elif isinstance(command, commands.CloseTcpConnection):

@@ -253,7 +253,8 @@ class Hooks:
 
     async def _once_on_disk(self, flow: http.HTTPFlow, passage: Passage, on_disk: OnDisk) -> None:
         if (error := await on_disk) is not None and not self.road.goes_on(error):
-            flow.kill()
+            if flow.killable:
+                flow.kill()
             return
         self._answer_begins(flow, passage)
 

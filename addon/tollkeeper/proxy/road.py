@@ -126,11 +126,17 @@ class Road:
         """Decide about one turn of a session, as ``admit`` does about a call. ``session`` is the call that opened it.
 
         ``body`` is the frame that asks, where that is a request by itself; without one nothing can be rewritten, nor when ``bound``.
+        Raises ``LedgerError`` as ``admit`` does.
         """
         at = self.stages.clock()
         call = replace(session, id=new_id(at), started_at=at, ask=ask)
         self.stages.counters.calls += 1
-        return await self._admitted(Passage(call=call, body=body, path=call.endpoint.path), at, bound=bound or not body)
+        passage = await self._admitted(Passage(call=call, body=body, path=call.endpoint.path), at, bound=bound or not body)
+        # Frames go both ways all the time, so there is no first byte of an answer to hold back: the turn itself waits for the disk.
+        if passage.on_disk is not None and (error := await passage.on_disk) is not None and not self.goes_on(error):
+            await self.settle(passage, Outcome.ABORTED, cut=True, sent=False)
+            raise error
+        return passage
 
     def _doubted(self, call: Call, fault: Refused) -> Call:
         """A call whose proof is wrong; where there is none at all, the policy's ``on_no_identity`` speaks."""

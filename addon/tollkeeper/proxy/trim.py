@@ -15,7 +15,7 @@ from mitmproxy.http import Headers
 from mitmproxy.options import Options
 from mitmproxy.proxy import commands
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http._events import ResponseData
+from mitmproxy.proxy.layers.http._events import ResponseData, ResponseHeaders
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
 from . import trim_tls
@@ -52,14 +52,12 @@ def _contains(self: Headers, name: object) -> bool:
 def _send(self: Any, event: Any) -> Iterator[Any]:
     """Whether the answer is chunked is looked up once, not for every piece of it."""
     if event.__class__ is not ResponseData:
+        if event.__class__ is ResponseHeaders:  # no reference to the answer: an idle connection would keep it, and its meter
+            setattr(self, _CHUNKED, "chunked" in event.response.headers.get("transfer-encoding", "").lower())
         yield from _send_any(self, event)
         return
-    response, known = self.response, getattr(self, _CHUNKED, None)
-    if known is None or known[0] is not response:
-        known = (response, "chunked" in response.headers.get("transfer-encoding", "").lower())
-        setattr(self, _CHUNKED, known)
     data = event.data
-    raw = b"%x\r\n%s\r\n" % (len(data), data) if known[1] else data
+    raw = b"%x\r\n%s\r\n" % (len(data), data) if getattr(self, _CHUNKED, False) else data
     if raw:
         yield commands.SendData(self.conn, raw)
 
