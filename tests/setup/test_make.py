@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TARGETS = {"help", "run", "test", "check", "bench", "fuzz", "fmt", "lock", "pictures", "reference", "wheel", "clean"}
+TARGETS = {"help", "run", "test", "check", "bench", "fuzz", "soak", "fmt", "lock", "pictures", "reference", "wheel", "clean"}
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
