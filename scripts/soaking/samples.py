@@ -7,8 +7,7 @@ from pathlib import Path
 
 MEASURES = ("rss_mb", "fds", "threads", "wal_mb")
 GROWTH = {"rss_mb": 6.0, "fds": 10.0, "threads": 2.0, "wal_mb": 4.0}
-"""What a run's last quarter may be above its second (the first fills caches): medians, and of memory the least, since free pages are
-given back now and then and the rest of the time what is held is not all in use."""
+"""What a run's last quarter may be above its second (the first fills caches), by their medians."""
 BOUND = {"rss_mb": 200.0, "fds": 200.0, "threads": 40.0, "wal_mb": 32.0}
 """What must never be passed, also in a run too short to tell growth."""
 ENOUGH_MINUTES = 10.0
@@ -42,13 +41,12 @@ def sample(pid: int, home: Path, at: float, calls: int) -> Sample:
 
 
 def quarters(samples: Sequence[Sample], measure: str) -> tuple[float, float, float, float]:
-    """The median of each quarter of a run; of memory the least."""
-    middle = min if measure == "rss_mb" else statistics.median
+    """The median of each quarter of a run."""
     values = [getattr(one, measure) for one in samples]
     size = max(1, len(values) // 4)
     parts = [values[index * size : (index + 1) * size] or values[-1:] for index in range(3)]
-    first, second, third = map(middle, parts)
-    return first, second, third, middle(values[-size:])
+    first, second, third = map(statistics.median, parts)
+    return first, second, third, statistics.median(values[-size:])
 
 
 def grown(samples: Sequence[Sample], minutes: float) -> tuple[str, ...]:

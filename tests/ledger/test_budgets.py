@@ -413,5 +413,5 @@ def test_four_processes_on_one_file_never_pass_an_amount_and_use_it_up(path: Pat
     spent = standings(path, [day_limit(1_000)], NOW)[0]
     assert spent.spent_nanousd == sum(admitted) * 7
     assert 950 <= spent.spent_nanousd <= 1_000
-    assert min(admitted) > 0, "nobody starved"
+    assert min(admitted) > 5, "nobody starved"
     assert verify(path).problem == ""

@@ -3,53 +3,15 @@
 import asyncio
 import errno
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ledger.samples import FakeClock, ask_for, day_limit, make_call, rows, settled
+from ledger.conftest import Disk
+from ledger.samples import ask_for, day_limit, make_call, rows, settled
 from tollkeeper.core.errors import LedgerError
 from tollkeeper.ledger.ledger import Ledger
-from tollkeeper.ledger.log import Log
 from tollkeeper.ledger.verify import verify
-
-
-class Disk:
-    """Stands before every sync: holds it back until ``goes_on`` is set, and fails it with ``error``."""
-
-    def __init__(self) -> None:
-        self.goes_on = threading.Event()
-        self.goes_on.set()
-        self.error: OSError | None = None
-        self.threads: set[str] = set()
-
-    def wait(self) -> None:
-        self.threads.add(threading.current_thread().name)
-        assert self.goes_on.wait(60)
-        if self.error is not None:
-            raise self.error
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    disk, sync = Disk(), Log.sync
-
-    def slow(log: Log) -> None:
-        disk.wait()
-        sync(log)
-
-    monkeypatch.setattr(Log, "sync", slow)
-    return disk
-
-
-@pytest.fixture
-def opened(disk: Disk, path: Path, clock: FakeClock) -> Iterator[Ledger]:
-    ledger = Ledger.open(path, clock)
-    yield ledger
-    disk.goes_on.set()
-    disk.error = None
-    ledger.close_now()
 
 
 def test_a_hold_is_told_when_it_is_committed_and_again_when_it_is_on_disk(opened: Ledger, disk: Disk, path: Path) -> None:

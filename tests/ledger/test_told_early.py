@@ -1,38 +1,15 @@
-"""Attacks on holds that are told before they are on disk."""
+"""Holds that are told before they are on disk: cancelled callers, closed ledgers, locked files."""
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ledger.samples import FakeClock, ask_for, day_limit, make_call, rows
-from ledger.test_on_disk import Disk
+from ledger.conftest import Disk
+from ledger.samples import ask_for, day_limit, make_call, rows
 from tollkeeper.core.errors import LedgerError
 from tollkeeper.ledger.ledger import Ledger
-from tollkeeper.ledger.log import Log
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    disk, sync = Disk(), Log.sync
-
-    def slow(log: Log) -> None:
-        disk.wait()
-        sync(log)
-
-    monkeypatch.setattr(Log, "sync", slow)
-    return disk
-
-
-@pytest.fixture
-def opened(disk: Disk, path: Path, clock: FakeClock) -> Iterator[Ledger]:
-    ledger = Ledger.open(path, clock)
-    yield ledger
-    disk.goes_on.set()
-    disk.error = None
-    ledger.close_now()
 
 
 def test_a_call_that_was_told_and_left_is_not_recorded_as_free_when_its_loop_ends_before_the_disk(

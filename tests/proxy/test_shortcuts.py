@@ -1,4 +1,4 @@
-"""Attacks on the short ways: connections read in place, tunnels without their outer layers."""
+"""The short ways hold: connections read in place, tunnels without their outer layers, cut and clogged in every state."""
 
 import asyncio
 import contextlib
@@ -219,14 +219,21 @@ def test_a_proxy_spoken_to_by_tls_opens_tunnels(proxy: RunningProxy) -> None:
         assert exactly(outer, 7) == b"\x00\x01hello"
 
 
-def test_what_an_old_connection_says_is_not_put_into_a_tunnel(proxy: RunningProxy) -> None:
-    """A plain request, then a CONNECT on the same connection: the first server's late words belong to nobody."""
+@contextlib.contextmanager
+def after_a_plain_request(proxy: RunningProxy) -> Iterator[socket.socket]:
+    """A connection whose first request went to a server that still holds its own end open."""
     RELEASE.clear()
     ENDED.clear()
     with dial(proxy) as connection:
         connection.sendall(b"GET http://web.test/ HTTP/1.1\r\nHost: web.test\r\n\r\n")
         assert b" 200 " in head_of(connection)
         assert exactly(connection, 2) == b"ok"
+        yield connection
+
+
+def test_what_an_old_connection_says_is_not_put_into_a_tunnel(proxy: RunningProxy) -> None:
+    """A plain request, then a CONNECT on the same connection: the first server's late words belong to nobody."""
+    with after_a_plain_request(proxy) as connection:
         tunnel(connection, "echo.test:9443")
         connection.sendall(b"\x00one")
         assert exactly(connection, 4) == b"\x00one"
@@ -238,12 +245,7 @@ def test_what_an_old_connection_says_is_not_put_into_a_tunnel(proxy: RunningProx
 
 
 def test_a_call_in_a_tunnel_is_well_when_an_old_connection_ends(proxy: RunningProxy) -> None:
-    RELEASE.clear()
-    ENDED.clear()
-    with dial(proxy) as connection:
-        connection.sendall(b"GET http://web.test/ HTTP/1.1\r\nHost: web.test\r\n\r\n")
-        assert b" 200 " in head_of(connection)
-        assert exactly(connection, 2) == b"ok"
+    with after_a_plain_request(proxy) as connection:
         tunnel(connection, "api.openai.com:443")
         context = ssl.create_default_context(cafile=str(proxy.bundle))
         with context.wrap_socket(connection, server_hostname="api.openai.com") as inner:
