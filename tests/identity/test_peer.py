@@ -124,7 +124,10 @@ def test_a_client_that_connected_before_is_found_first(connection: tuple[socket.
 @linux
 def test_when_the_time_is_up_the_uid_is_still_known(connection: tuple[socket.socket, socket.socket]) -> None:
     client, _ = connection
-    assert Owners().find(client.getsockname(), client.getpeername(), time.monotonic() - 1) == Peer(uid=os.getuid())
+    waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE):  # younger than us, so it is asked before us
+        found = Owners().find(client.getsockname(), client.getpeername(), time.monotonic() - 1)
+    assert found == Peer(uid=os.getuid())
 
 
 def test_a_slow_look_up_holds_no_request_and_is_there_for_the_next() -> None:
@@ -210,6 +213,16 @@ def test_a_finder_that_fails_costs_the_attribution_only() -> None:
         return await peers.get("one")
 
     assert asyncio.run(run()) is None
+
+
+def test_a_connection_that_comes_while_the_proxy_stops_is_known_by_its_uid() -> None:
+    async def run() -> Peer | None:
+        peers = Peers(lambda client, server: Peer(uid=7, command="found"), owner=lambda client, server: 7)
+        peers.close()
+        peers.begin("late", ("127.0.0.1", 1), ("127.0.0.1", 2))
+        return await peers.get("late")
+
+    assert asyncio.run(run()) == Peer(uid=7)
 
 
 def test_a_connection_from_another_machine_is_not_looked_up() -> None:

@@ -1,5 +1,6 @@
 """The screen, driven by keys and the mouse."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +304,21 @@ def test_every_screen_draws_at_every_size_and_after_a_resize(app: TopApp, size: 
         assert all(len(line) <= 97 for line in text_of(app).splitlines())
 
     drive(app, script, size)
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_figures_that_come_while_a_screen_is_made_are_drawn_into_the_one_before(app: TopApp, name: str) -> None:
+    async def script(app: TopApp, pilot: Pilot[Any]) -> None:
+        going = asyncio.create_task(app.action_view(name))
+        again = asyncio.create_task(app.action_view(name))  # a click, while the key is still at work
+        while not (going.done() and again.done()):
+            app.draw()
+            await asyncio.sleep(0)
+        await asyncio.gather(going, again)
+        assert app.view == name
+        assert [view.id for view in app.query_one("#views").children if view.display] == [name]
+
+    drive(app, script)
 
 
 def test_before_the_first_call_it_says_how_to_begin(tmp_path: Path) -> None:

@@ -144,9 +144,10 @@ class Peers:
             look.future.cancel()
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop the thread. Connections that come later are not looked up further than their uid."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
 
     def _searched(self, look: _Look, future: "asyncio.Future[Peer | None]") -> None:
         self._searching -= 1

@@ -68,8 +68,8 @@ class Door:
         self.unopened = Unopened(stages)
         self.distrust = Distrust(stages.counters)
 
-    async def done(self) -> None:
-        """Record what is still to be recorded, before the ledger is closed."""
+    async def close(self) -> None:
+        """Record what is still to be recorded. Called when nobody comes in any more, and before the ledger is closed."""
         await self.unopened.drain()
         await self.stages.desk.close()
 

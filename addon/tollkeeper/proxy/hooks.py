@@ -370,7 +370,7 @@ class Hooks:
         await self.road.settle(passage, Outcome.OK, cut=False)
 
     async def done(self) -> None:
-        """Drain: no new connections, streams end or are settled as partial, then the ledger is closed."""
+        """Drain: no new connections, streams end or are settled as partial, then the door and the ledger are closed."""
         if (server := ctx.master.addons.get("proxyserver")) is not None:
             await server.servers.update([])
         if self._renewal is not None:
@@ -380,6 +380,7 @@ class Hooks:
             await asyncio.sleep(0.02)
         for flow in list(self.inflight.values()):
             await self.error(flow)
+        await self.door.close()
         await self.stages.ledger.close()
 
 

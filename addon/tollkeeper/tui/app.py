@@ -76,6 +76,7 @@ class TopApp(App[None]):
         self.only = Filter()
         self.paused = False
         self._tick_count = 0
+        self._changing_view = asyncio.Lock()
         self._wanted = (self.shown.period, self.shown.dimension)
         self.look = Look(ascii_only=ascii_only)
         self.theme = theme
@@ -215,9 +216,12 @@ class TopApp(App[None]):
     async def action_view(self, name: str) -> None:
         """Another screen; made when it is first looked at."""
         views = self.screen_stack[0].query_one("#views")
-        self.view = name
-        if not views.query(f"#{name}"):
-            await views.mount(VIEWS[name](name))
+        async with self._changing_view:  # keys, clicks and the palette come from different queues
+            if not views.query(f"#{name}"):
+                made = VIEWS[name](name)
+                made.display = False
+                await views.mount(made)
+            self.view = name  # only now: a snapshot that comes meanwhile is drawn into the screen that is there
         for view in views.children:
             view.display = view.id == name
         if name == "decisions" and self.shown.decided is None:
