@@ -83,6 +83,27 @@ def flood(connection: socket.socket) -> None:
         pass
 
 
+BOTH_WAYS_BYTES = 30_000_000
+"""More than all the buffers on the way hold."""
+
+
+def talk_then_listen(connection: socket.socket) -> None:
+    """Sends all it has before it reads a byte more."""
+    connection.recv(1)
+    connection.sendall(b"s" * BOTH_WAYS_BYTES)
+    exactly_big(connection, BOTH_WAYS_BYTES - 1)
+    connection.sendall(b"heard")
+
+
+def talk_and_listen(connection: socket.socket) -> None:
+    """Sends and reads at the same time."""
+    talking = threading.Thread(target=connection.sendall, args=(b"s" * BOTH_WAYS_BYTES,), daemon=True)
+    talking.start()
+    exactly_big(connection, BOTH_WAYS_BYTES)
+    talking.join()
+    connection.sendall(b"heard")
+
+
 def idle_web(connection: socket.socket) -> None:
     """Answers one request; much later says that nobody asked again (HAProxy, Apache), and closes."""
     connection.recv(65536)
@@ -96,7 +117,8 @@ def idle_web(connection: socket.socket) -> None:
 @pytest.fixture(scope="module")
 def proxy(provider: FakeProvider, servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
     pins = {f"{host}:443": provider.port for host in HOSTS}
-    for name, serve in (("echo", echo), ("digest", digest), ("flood", flood)):
+    serving = {"echo": echo, "digest": digest, "flood": flood, "first-talks": talk_then_listen, "both": talk_and_listen}
+    for name, serve in serving.items():
         pins[f"{name}.test:9443"] = servers.add(serve)
     pins["web.test:80"] = servers.add(idle_web)
     extra = {"TOLLKEEPER_RESOLVE": ",".join(f"{name}=127.0.0.1:{port}" for name, port in pins.items())}
@@ -177,6 +199,24 @@ def test_a_hundred_megabytes_reach_a_tunnels_other_end_and_come_back(proxy: Runn
         sender.start()
         assert hashlib.sha256(exactly_big(connection, len(data))).digest() == hashlib.sha256(data).digest()
         sender.join(WAIT_SECONDS)
+
+
+def test_a_server_that_sends_all_before_it_reads_is_read_while_the_client_sends(proxy: RunningProxy) -> None:
+    """Nobody waits for the server to read but the client: what the server says has room."""
+    with dial(proxy) as connection:
+        tunnel(connection, "first-talks.test:9443")
+        sender = threading.Thread(target=connection.sendall, args=(b"c" * BOTH_WAYS_BYTES,), daemon=True)
+        sender.start()
+        assert exactly_big(connection, BOTH_WAYS_BYTES) == b"s" * BOTH_WAYS_BYTES
+        assert exactly_big(connection, 5) == b"heard"
+        sender.join(WAIT_SECONDS)
+
+
+def test_a_client_that_sends_all_before_it_reads_is_read_while_the_server_sends(proxy: RunningProxy) -> None:
+    with dial(proxy) as connection:
+        tunnel(connection, "both.test:9443")
+        connection.sendall(b"c" * BOTH_WAYS_BYTES)
+        assert exactly_big(connection, BOTH_WAYS_BYTES + 5) == b"s" * BOTH_WAYS_BYTES + b"heard"
 
 
 def exactly_big(connection: socket.socket, size: int) -> bytes:

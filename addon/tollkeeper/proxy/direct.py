@@ -22,13 +22,16 @@ class DirectReader:
         self._feed = feed
 
     async def read(self, _size: int) -> bytes:
-        """What had come before, else nothing until the end of the connection, which is ``b""``. Raises ``OSError`` as a reader does."""
+        """Feed what had come before and all that comes; ``b""`` at the end of the connection. Raises ``OSError`` as a reader does."""
         reader = self._reader
-        if reader._buffer:  # noqa: SLF001 — there is no other way to see it
-            return bytes(await reader.read(READ_BYTES))
         # asyncio's protocol asks the reader for this attribute each time; what comes after the end of the wait is the reader's again.
         reader.feed_data = self._feed
         try:
+            if reader._buffer:  # noqa: SLF001 — there is no other way to see it
+                early = bytes(reader._buffer)  # noqa: SLF001
+                reader._buffer.clear()  # noqa: SLF001
+                reader._maybe_resume_transport()  # noqa: SLF001 — before it is fed, which may pause it again
+                self._feed(early)
             return bytes(await reader.read(READ_BYTES))
         finally:
             del reader.feed_data

@@ -27,6 +27,8 @@ _TASKS: set[asyncio.Task[None]] = set()
 
 WAITING_BYTES = 65_536
 """A receiver that has more than this still to take is slow: nothing more is read for it. It is asyncio's own mark."""
+ECHOED_BYTES = 4_194_304
+"""A sender that has more than this still to take itself is not read either: what it has us answer (HTTP/2 pings) must end somewhere."""
 
 MAX_CONNECTIONS = 100
 """To one provider for one client connection: as many as HTTP/2 lets it have requests at once. mitmproxy's 5 are held for a connection's
@@ -66,22 +68,39 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
                 if connection.state is ConnectionState.CLOSED:  # by an event of this very round: its task ends in the next one
                     return
                 self._handle(events.DataReceived(connection, data))
-                if self._is_clogged():
+                if slow := self._slow_for(connection):
                     source.pause_reading()  # type: ignore[attr-defined]
-                    self._keep(self.master.event_loop.create_task(self._resume(source)))
+                    self._keep(self.master.event_loop.create_task(self._resume(source, slow)))
 
             transport.reader = DirectReader(transport.reader, feed)  # type: ignore[assignment]
         await super().handle_connection(connection)
 
-    def _is_clogged(self) -> bool:
-        for transport in self.transports.values():
-            writer = transport.writer
-            if isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size() > WAITING_BYTES:
-                return True
-        return False
+    def _slow_for(self, sender: Connection) -> list[ConnectionIO]:
+        """Who must take what they have before more is read from ``sender``: those that its data goes to.
 
-    async def _resume(self, source: Any) -> None:
-        await self.drain_writers()
+        mitmproxy waits for all of a client's connections, so that two ends which both send before they read wait for ever.
+        """
+        slow = []
+        for connection, transport in self.transports.items():
+            if connection is sender:
+                most = ECHOED_BYTES
+            elif sender is self.client or connection is self.client:
+                most = WAITING_BYTES
+            else:
+                continue
+            writer = transport.writer
+            if isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size() > most:
+                slow.append(transport)
+        return slow
+
+    @staticmethod
+    async def _resume(source: Any, slow: list[ConnectionIO]) -> None:
+        for transport in slow:
+            try:
+                await transport.writer.drain()  # type: ignore[union-attr]
+            except OSError as error:
+                if transport.handler is not None:
+                    transport.handler.cancel(f"Error sending data: {error}")
         if not source.is_closing():
             source.resume_reading()
 
@@ -119,16 +138,6 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
                     self._carry_out(command)
         except Exception:  # the parent's own last resort: one broken connection must not end the others, nor one event the next
             self.log("mitmproxy has crashed!", logging.ERROR, exc_info=True)
-
-    async def drain_writers(self) -> None:
-        """Wait for slow receivers; most of the time there is nothing to wait for."""
-        for transport in self.transports.values():
-            writer = transport.writer
-            if isinstance(writer, asyncio.StreamWriter) and not writer.transport.get_write_buffer_size():
-                continue
-            if writer is not None:
-                await super().drain_writers()
-                return
 
     def _send(self, command: commands.SendData) -> None:
         transport = self.transports.get(command.connection)
