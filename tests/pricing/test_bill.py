@@ -172,7 +172,7 @@ def test_a_broken_stated_cost_is_dropped_and_flagged(
     assert bill.flags == ("provider-cost-invalid",)
 
 
-@given(tokens=st.lists(st.integers(0, 10**6), min_size=1, max_size=5), stated=st.integers(0, 10**12), unknown=st.booleans())
+@given(tokens=st.lists(st.integers(0, 10**6), min_size=1, max_size=5), stated=st.integers(1, 10**12), unknown=st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_a_stated_cost_is_shared_out_over_the_lines_to_the_last_nano_dollar(
     book: PriceBook, make_call: MakeCall, make_reading: MakeReading, tokens: list[int], stated: int, unknown: bool
@@ -181,6 +181,49 @@ def test_a_stated_cost_is_shared_out_over_the_lines_to_the_last_nano_dollar(
     bill = book.bill(make_call("openai", "gpt-5"), make_reading(*calls, provider_cost_usd=Decimal(stated) / 10**9))
     assert sum(line.exposure_nanousd for line in bill.lines) == sum(line.cost_nanousd or 0 for line in bill.lines) == stated
     assert all(line.exposure_nanousd >= 0 for line in bill.lines)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("litellm", "nobody/nothing"), ("openai", "gpt-4.1"), ("xai", "grok-4"), ("openrouter", "openai/gpt-4o")],
+)
+def test_a_stated_zero_is_not_believed_where_something_was_used_that_is_not_free(
+    book: PriceBook, make_call: MakeCall, make_reading: MakeReading, provider: str, model: str
+) -> None:
+    """LiteLLM states 0 for models that it knows no price of, and for streams, which have not begun when its headers leave."""
+    ours = book.bill(make_call(provider, model), make_reading(SMALL))
+    bill = book.bill(make_call(provider, model), make_reading(SMALL, provider_cost_usd=Decimal(0)))
+    assert bill.lines == ours.lines
+    assert (bill.cost_nanousd, bill.source, bill.flags) == (ours.cost_nanousd, ours.source, ("cost-zero",))
+    assert bill.exposure_nanousd == ours.exposure_nanousd > 0
+
+
+def test_a_stated_zero_is_the_cost_of_what_is_free_or_used_nothing(
+    book: PriceBook, make_call: MakeCall, make_reading: MakeReading
+) -> None:
+    free = make_call("openrouter", "meta-llama/llama-3.2-3b-instruct:free")
+    for bill in (
+        book.bill(free, make_reading(SMALL, provider_cost_usd=Decimal(0))),
+        book.bill(make_call("openai", "gpt-4.1"), make_reading(Usage(), provider_cost_usd=Decimal(0))),
+    ):
+        assert (bill.cost_nanousd, bill.exposure_nanousd, bill.source, bill.flags) == (0, 0, CostSource.PROVIDER, ())
+
+
+def test_a_stated_zero_is_the_cost_where_the_provider_says_that_it_is_the_one_who_charges(
+    book: PriceBook, make_call: MakeCall, make_reading: MakeReading
+) -> None:
+    """A model on trial at OpenRouter has no price in any list, and takes nothing."""
+    reading = make_reading(SMALL, provider_cost_usd=Decimal(0), flags=("charged-nothing",))
+    bill = book.bill(make_call("openrouter", "openrouter/on-trial"), reading)
+    assert (bill.cost_nanousd, bill.exposure_nanousd, bill.source) == (0, 0, CostSource.PROVIDER)
+
+
+def test_a_plan_s_traffic_keeps_its_list_price_where_zero_is_stated(
+    book: PriceBook, make_call: MakeCall, make_reading: MakeReading
+) -> None:
+    call = replace(make_call("openai", "gpt-4.1"), plan="chatgpt")
+    bill = book.bill(call, make_reading(SMALL, provider_cost_usd=Decimal(0)))
+    assert (bill.list_cost_nanousd, bill.cost_nanousd) == (1_000 * 2_000 + 100 * 8_000, 0)
 
 
 def test_free_endpoints_and_failed_calls_cost_nothing(book: PriceBook, make_call: MakeCall, make_reading: MakeReading) -> None:

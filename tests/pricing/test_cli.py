@@ -71,6 +71,22 @@ def test_check_says_what_a_good_overlay_holds_and_where_a_bad_one_is_wrong(tmp_p
     assert str(error) == f'{bad}:2: unknown key "discuont"; did you mean "discount"?'
 
 
+def test_check_asks_after_a_provider_that_is_nearly_a_known_one(tmp_path: Path) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text(
+        'schema = 1\n[[price]]\nname = "house"\nprovider = "opnai"\nmatch = { equals = "house" }\ninput_mtok = "1"\noutput_mtok = "1"\n'
+        '[[discount]]\nprovider = [\n  "openai",\n  "antropic",\n]\nfactor = "0.8"\n[[discount]]\nprovider = "qqqqqqqqqq"\nfactor = "0.5"\n'
+    )
+    result = run("check", str(file))
+    asked = [
+        f'{file}:4: no known provider is called "opnai"; did you mean "openai"?',
+        f'{file}:9: no known provider is called "antropic"; did you mean "anthropic"?',
+    ]
+    assert (result.exit_code, result.stderr.splitlines()) == (0, [f"tollkeeper: {line}" for line in asked])
+    assert "fine" in result.stdout
+    assert json.loads(run("check", str(file), "--json").stdout)["warnings"] == asked
+
+
 def test_unpriced_without_a_ledger_says_what_to_do() -> None:
     error = run("unpriced").exception
     assert isinstance(error, SetupError)

@@ -24,6 +24,15 @@ MODELS = [
 ]
 
 
+@pytest.mark.parametrize("model", ["gpt-4o-search-preview", "gpt-4o-mini-search-preview", "gpt-4.1"])
+def test_the_fee_of_the_older_search_is_held_for(
+    book: PriceBook, make_call: MakeCall, make_reading: MakeReading, model: str
+) -> None:
+    call = make_call("openai", model, max_output_tokens=1, server_tools=1, units={"web_search_preview_requests": 1})
+    usage = Usage(output_tokens=1, units={"web_search_preview_requests": 1})
+    assert book.hold(call).worst_nanousd >= book.bill(call, make_reading(usage)).exposure_nanousd >= 25_000_000
+
+
 @given(
     which=st.sampled_from(MODELS),
     size=st.integers(0, 2_000_000),

@@ -46,6 +46,13 @@ def at_host(call: Call, host: str, path: str = "/x", operation: str = "chat") ->
         ("portkey", "gpt-4o-mini", {"input_tokens": 1000}, "0.00015"),
         ("portkey", "@openai-prod/gpt-4o-mini", {"input_tokens": 1000}, "0.00015"),
         ("braintrust", "claude-haiku-4-5", {"output_tokens": 1000}, "0.005"),
+        # developers.openai.com/api/docs/pricing: $25 a thousand with the older tool where the model does not reason, else $10.
+        ("openai", "gpt-4o-search-preview", {"units": {"web_search_preview_requests": 1}}, "0.025"),
+        ("openai", "gpt-4o-mini-search-preview-2025-03-11", {"units": {"web_search_preview_requests": 1}}, "0.025"),
+        ("openai", "gpt-4.1-mini", {"units": {"web_search_preview_requests": 2}}, "0.05"),
+        ("openai", "gpt-4.1-mini", {"units": {"web_search_requests": 2}}, "0.02"),
+        ("openai", "gpt-5", {"units": {"web_search_preview_requests": 1}}, "0.01"),
+        ("openai", "gpt-5-search-api", {"units": {"web_search_requests": 1}}, "0.01"),
         ("databricks", "databricks-gpt-oss-120b", {"input_tokens": 1000}, "0.00015"),
     ],
 )  # fmt: skip

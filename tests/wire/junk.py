@@ -14,7 +14,7 @@ SCALARS = st.one_of(
     st.booleans(),
     st.integers(-(10**31), 10**31),
     st.floats(allow_nan=False, allow_infinity=False),
-    st.sampled_from([-9, 0, 1, 10**9 + 1, 10**30, "12", "-1", "1e400", "NaN", "0.5", "", "a" * 90, "1024x1024"]),
+    st.sampled_from([-9, 0, 1, 10**9 + 1, 10**30, "12", "-1", "1e400", "NaN", "0.5", "", "a" * 90, "1024x1024", "\ud83d"]),
     st.text(max_size=8),
 )
 

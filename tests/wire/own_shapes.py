@@ -29,7 +29,9 @@ def ask_of(endpoint: Endpoint, body: Any) -> Ask:
 
 def lines(*events: Any) -> bytes:
     """Events as JSON lines."""
-    return b"".join(json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for event in events)
+    return b"".join(
+        json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n" for event in events
+    )
 
 
 def whole(endpoint: Endpoint, body: Any, ask: Ask | None = None, headers: Mapping[str, str] | None = None) -> Reading:

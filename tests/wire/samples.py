@@ -28,7 +28,7 @@ def sse(*events: Any, named: bool = False, end: str = "\n") -> bytes:
         data = event if isinstance(event, str) else json.dumps(event, separators=(",", ":"), ensure_ascii=False)
         name = f"event: {event['type']}{end}" if named and isinstance(event, dict) else ""
         out.append(f"{name}data: {data}{end}{end}")
-    return "".join(out).encode()
+    return "".join(out).encode("utf-8", "surrogatepass")
 
 
 def read(

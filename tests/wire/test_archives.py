@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tollkeeper.core.usage import UsageSource
-from tollkeeper.wire.archives import ArchiveError, answered_at, archive_kind, read_archive
+from tollkeeper.wire.archives import ArchiveError, archive_kind, began_at, read_archive
 from tollkeeper.wire.exchange import Exchange, read_exchange
 from wire.samples import CHAT_STREAM
 
@@ -129,10 +129,16 @@ def test_a_truncated_gzip_gives_what_it_holds_and_then_an_error() -> None:
     assert all(isinstance(item, Exchange) for item in whole)
 
 
-@pytest.mark.parametrize("junk", [b"", b"hello", b"\x1f\x8bjunk", b"%PDF", gzip.compress(b"text", mtime=0)])
+@pytest.mark.parametrize("junk", [b"hello", b"\x1f\x8bjunk", b"%PDF", gzip.compress(b"text", mtime=0)])
 def test_what_is_no_archive_is_one_error(junk: bytes) -> None:
     (found,) = read_all(junk)
     assert isinstance(found, ArchiveError)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("nothing", [b"", b" \r\n\n", b"\xef\xbb\xbf\n", b"\n" * 10_000])
+def test_an_archive_of_nothing_holds_nothing(pack: Any, nothing: bytes) -> None:
+    assert read_all(pack(nothing)) == []
 
 
 def test_a_damaged_har_is_one_error() -> None:
@@ -153,10 +159,52 @@ def test_kinds_are_told_by_the_first_bytes() -> None:
     ]
 
 
-def test_the_moment_is_the_answers_date_else_the_recorders() -> None:
-    assert answered_at(the(read_all(lines(record()))[0])) == 1_763_640_367_000_000
-    assert answered_at(the(read_all(har(ENTRY))[0])) == 1_767_323_045_000_000
-    assert answered_at(the(read_all(lines(record(response_headers={"date": "soon"})))[0])) is None
+def test_the_moment_is_the_recorders_start_else_the_answers_date() -> None:
+    assert began_at(the(read_all(lines(record()))[0])) == 1_763_640_367_000_000
+    dated = {**ENTRY, "response": {**ENTRY["response"], "headers": [{"name": "Date", "value": "Fri, 02 Jan 2026 03:05:05 GMT"}]}}
+    assert began_at(the(read_all(har(dated))[0])) == 1_767_323_045_000_000
+    dated["startedDateTime"] = "unknown"
+    assert began_at(the(read_all(har(dated))[0])) == 1_767_323_105_000_000
+    assert began_at(the(read_all(lines(record(response_headers={"date": "soon"})))[0])) is None
+
+
+@pytest.mark.parametrize(
+    "moment", ["Fri, 31 Dec 9999 23:59:59 -2359", "Sun, 01 Jan 1905 00:00:00 +2359", "Thu, 01 Jan 1970 00:00:00 GMT"]
+)
+def test_a_moment_that_no_clock_shows_is_none(moment: str) -> None:
+    assert began_at(the(read_all(lines(record(response_headers={"date": moment})))[0])) is None
+    for written in ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "1970-01-01T00:00:00Z"):
+        assert began_at(the(read_all(har({**ENTRY, "startedDateTime": written}))[0])) is None
+
+
+def test_fiddlers_seven_digits_of_a_second_are_read() -> None:
+    assert began_at(the(read_all(har({**ENTRY, "startedDateTime": "2026-01-02T03:04:05.1234567+01:00"}))[0])) == (
+        1_767_323_045_123_456 - 3_600_000_000
+    )
+
+
+def test_an_id_that_is_a_number_is_kept() -> None:
+    found = read_all(lines(record(id=7), record(id=True), record(id=1.5), record(id=8, url=None)))
+    assert [item.id for item in found] == ["7", "file#2", "file#3", "8"]
+
+
+def test_base64_may_be_in_lines_and_without_its_padding() -> None:
+    body = b'{"model":"gpt-4o"}'
+    broken = base64.encodebytes(body * 20).decode()
+    bare = base64.b64encode(body + b" ").decode().rstrip("=")
+    first, second, bad = read_all(lines(record(request_body=broken), record(request_body=bare), record(request_body="abcde")))
+    assert "\n" in broken
+    assert (the(first).request_body, the(second).request_body) == (body * 20, body + b" ")
+    assert isinstance(bad, ArchiveError)
+
+
+def test_a_record_without_a_body_is_an_answer_that_was_not_kept() -> None:
+    for missing in (
+        record(response_body=None, chunk_lengths=[]),
+        {key: value for key, value in record().items() if key != "response_body"},
+    ):
+        _, _, reading = read_exchange(the(read_all(lines(missing))[0]), "openai")
+        assert (reading.source, reading.complete) == (UsageSource.PARTIAL, False)
 
 
 def test_an_unknown_host_counts_only_when_its_body_asks_a_model() -> None:
@@ -174,7 +222,7 @@ def test_no_record_raises(changes: dict[str, Any]) -> None:
     (found,) = read_all(lines(record(**changes)))
     if isinstance(found, Exchange):
         assert read_exchange(found, "openai")[2].source in UsageSource
-        assert isinstance(answered_at(found), int | None)
+        assert isinstance(began_at(found), int | None)
 
 
 def test_a_damaged_first_line_does_not_cost_the_rest_of_the_file() -> None:
@@ -183,9 +231,10 @@ def test_a_damaged_first_line_does_not_cost_the_rest_of_the_file() -> None:
     assert the(second).id == record()["id"]
 
 
-def test_a_har_entry_without_the_body_is_an_answer_cut_off() -> None:
+@pytest.mark.parametrize("kept", [{}, {"text": ""}, {"text": None}])
+def test_a_har_entry_without_the_body_is_an_answer_cut_off(kept: dict[str, Any]) -> None:
     entry = json.loads(json.dumps(ENTRY))
-    entry["response"]["content"] = {"size": 900, "mimeType": "text/event-stream"}
+    entry["response"]["content"] = {"size": 900, "mimeType": "text/event-stream", **kept}
     (item,) = read_all(har(entry))
     _, _, reading = read_exchange(the(item), "openai")
     assert (reading.source, reading.complete) == (UsageSource.PARTIAL, False)
@@ -198,3 +247,9 @@ def test_bodies_whose_encoding_header_was_lost_are_told_by_their_first_bytes(pac
     assert packed.prompt == plain.prompt
     _, _, reading = read_exchange(packed, "openai")
     assert reading.source is UsageSource.REPORTED
+
+
+@pytest.mark.parametrize("url", ["api.openai.com/v1/chat/completions", "api.openai.com:443/v1/chat/completions"])
+def test_an_address_without_its_scheme_names_its_host(url: str) -> None:
+    exchange = the(read_all(lines(record(url=url)))[0])
+    assert (exchange.host, exchange.path) == ("api.openai.com", "/v1/chat/completions")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tollkeeper.core.call import Attribution, Metering
 from tollkeeper.wire.attribution import MAX_TAGS, MAX_VALUE_CHARS, attribute, claims_in
+from tollkeeper.wire.clients import client_of
 from tollkeeper.wire.request import read_request
 from tollkeeper.wire.routes import endpoint_for
 
@@ -198,3 +199,26 @@ def test_no_shape_raises_and_every_value_is_short_and_printable(body: dict[str, 
 @given(st.lists(st.tuples(st.binary(max_size=30), st.binary(max_size=60)), max_size=20))
 def test_no_header_bytes_raise(fields: list[tuple[bytes, bytes]]) -> None:
     assert isinstance(attribute(BASE, claims_in(fields)), Attribution)
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "name"),
+    [
+        ("claude-cli/2.1.330 (external, cli)", "claude-code"),
+        ("codex_exec/0.169.0 (Debian 12; x86_64) dumb", "codex"),
+        ("codex_cli_rs/0.99", "codex"),
+        ("codex-tui/0.169.0", "codex"),
+        ("GeminiCLI-tui/0.61.0/gemini-2.5-pro (linux; x64; terminal)", "gemini-cli"),
+        ("opencode/1.18.33 ai-sdk/provider-utils/4.0", "opencode"),
+        ("OpenAI/Python 3.54.0", "OpenAI/Python"),
+        ("curl/v8", "curl"),
+        ("claude-climber/1", "claude-climber"),
+        ("", ""),
+        ("evil\x1b[2J", ""),
+        ("x" * 500, "x" * 64),
+    ],
+)
+def test_a_client_is_called_what_people_call_it_whatever_its_version(user_agent: str, name: str) -> None:
+    """As recorded of each client; a rule that names one, and an amount for each, must outlive its releases."""
+    assert client_of(user_agent) == name
+    assert client_of(name) == name, "it may be named so itself"

@@ -684,7 +684,7 @@ def test_bedrocks_own_streams_are_never_asked_for_usage() -> None:
 
 def test_a_refusal_has_bedrocks_shape_whatever_the_operation() -> None:
     for operation in ("converse", "converse-stream", "invoke", "invoke-with-response-stream"):
-        reply = refusal(at(CLAUDE, operation), Ask(), "The budget is used up")
+        reply = refusal(at(CLAUDE, operation), "The budget is used up")
         assert (reply.status, json.loads(reply.body)) == (400, {"message": "The budget is used up"})
         assert reply.headers["x-amzn-errortype"] == "ValidationException"
 

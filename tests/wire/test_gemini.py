@@ -84,6 +84,21 @@ def test_searches_are_counted_by_prompt_before_gemini_3_and_by_query_since() -> 
     assert body(usage, candidates=candidates, modelVersion="gemini-3-pro").calls[0].units == {"web_search_requests": 2}
 
 
+def test_a_finish_between_rounds_of_built_in_tools_is_not_the_end() -> None:
+    """Recorded seven times: a candidate finishes, and goes on after its code has run."""
+    usage = {"promptTokenCount": 10, "candidatesTokenCount": 2}
+    finished = {
+        "candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": usage,
+    }
+    going_on = {"candidates": [{"content": {"parts": [{"text": "b"}]}, "index": 0}], "usageMetadata": usage}
+    assert read(GENERATE, sse(finished, going_on), cut=True).source is UsageSource.PARTIAL
+    assert read(GENERATE, sse(finished, going_on, finished), cut=True).source is UsageSource.REPORTED
+    other = {"candidates": [{"content": {"parts": [{"text": "c"}]}, "index": 1}], "usageMetadata": usage}
+    assert read(GENERATE, sse(finished, other), cut=True).source is UsageSource.PARTIAL
+    assert read(GENERATE, sse(finished, {"usageMetadata": usage}), cut=True).source is UsageSource.REPORTED
+
+
 def test_code_assist_answers_are_read_inside_their_wrapping() -> None:
     endpoint = endpoint_for("code-assist", "h", "POST", "/v1internal:streamGenerateContent?alt=sse")
     reading = read(endpoint, sse(*({"response": chunk} for chunk in GEMINI_CHUNKS)))

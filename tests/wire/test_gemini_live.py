@@ -258,3 +258,10 @@ def test_no_frames_raise_or_give_absurd_counts_and_every_opening_is_closed_once(
         for call in turn.reading.calls:
             figures = (call.input_tokens, call.cache_read_tokens, call.output_tokens, *call.units.values())
             assert all(0 <= figure <= 2 * MAX_COUNT for figure in figures)
+
+
+def test_half_a_surrogate_pair_in_a_client_s_words_stops_no_turn() -> None:
+    """JavaScript cuts text between two halves of a sign: JSON carries one half, UTF-8 cannot."""
+    reader = session()
+    half = {"clientContent": {"turns": [{"role": "user", "parts": [{"text": "Hallo \ud83d"}]}], "turnComplete": True}}
+    assert reader.client(half) is not None

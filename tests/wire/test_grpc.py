@@ -396,7 +396,7 @@ def test_every_method_is_metered_free_or_unmetered_with_a_reason(method: str, me
 
 @pytest.mark.parametrize("method", ["Chat/GetCompletionChunk", "BatchMgmt/AddBatchRequests"])
 def test_a_refusal_is_a_grpc_status_that_no_client_tries_again(method: str) -> None:
-    reply = refusal(endpoint(method), None, 'Budget "tiny" – 100 % spent\nAsk ada.')
+    reply = refusal(endpoint(method), 'Budget "tiny" – 100 % spent\nAsk ada.')
     assert (reply.status, reply.body, reply.headers["grpc-status"]) == (200, b"", "3")
     assert reply.headers["grpc-message"] == 'Budget "tiny" %E2%80%93 100 %25 spent%0AAsk ada.'
-    assert refusal(endpoint_for("xai", "api.x.ai", "POST", "/v1/chat/completions"), None, "no").status == 400
+    assert refusal(endpoint_for("xai", "api.x.ai", "POST", "/v1/chat/completions"), "no").status == 400

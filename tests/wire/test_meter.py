@@ -115,6 +115,35 @@ def test_long_streams_are_sampled_within_a_bound_and_say_the_scale() -> None:
     assert len(reading.visible_output) * reading.visible_output_scale == pytest.approx(number * 100, rel=0.02)
 
 
+@pytest.mark.parametrize("before", [0, 1, 3])
+@pytest.mark.parametrize("after", [0, 2])
+def test_an_event_too_long_to_keep_stands_for_itself_with_its_head_and_tail(before: int, after: int) -> None:
+    """Without it a stream whose text came in one event was one that said nothing."""
+    said = ["word " * 5] * before + ["word " * 300_000] + ["word " * 5] * after
+    reading = read(CHAT, sse(*(chunk(text) for text in said)), cut=True)
+    assert len(reading.visible_output) < MAX_RETAINED_BYTES // 4
+    assert len(reading.visible_output) * reading.visible_output_scale == pytest.approx(1_500_000, rel=0.05)
+
+
+def test_long_events_are_kept_within_the_same_bound() -> None:
+    reading = read(CHAT, sse(*(chunk("word " * 200_000) for _ in range(30))), cut=True)
+    assert len(reading.visible_output) <= MAX_RETAINED_BYTES
+    assert len(reading.visible_output) * reading.visible_output_scale == pytest.approx(30_000_000, rel=0.02)
+
+
+def test_a_long_event_without_a_word_adds_no_words() -> None:
+    picture = {"type": "response.image_generation_call.partial_image", "partial_image_b64": "iVBORw0K" * 100_000}
+    reading = read(RESPONSES, sse({"type": "response.output_text.delta", "delta": "Hallo"}, picture), cut=True)
+    assert (reading.visible_output, reading.visible_output_scale) == ("Hallo", pytest.approx(1))
+
+
+@pytest.mark.parametrize("status", [204, 205, 300, 301, 302, 303, 304, 307, 308])
+def test_a_redirect_or_an_empty_answer_is_no_call(status: int) -> None:
+    """Whoever follows the redirect is metered where it leads: to charge both would charge twice."""
+    reading = read(CHAT, b"", {"location": "https://api.openai.com/v2/chat/completions"}, status=status)
+    assert (reading.source, reading.calls, reading.complete) == (UsageSource.NONE, (), True)
+
+
 def test_an_error_of_the_provider_costs_nothing_and_keeps_its_class_only() -> None:
     body = json.dumps({"error": {"message": "my secret prompt", "type": "invalid_request_error", "code": None}}).encode()
     reading = read(CHAT, body, JSON, status=400)
@@ -162,7 +191,25 @@ def test_a_gateways_own_cache_costs_nothing() -> None:
 
 
 def test_a_cost_in_a_header_is_kept() -> None:
-    assert str(read(CHAT, CHAT_STREAM, {**SSE, "x-litellm-response-cost": "0.000123"}).provider_cost_usd) == "0.000123"
+    gateway = endpoint_for("litellm", "llm.example.com", "POST", "/v1/chat/completions")
+    assert str(read(gateway, CHAT_STREAM, {**SSE, "x-litellm-response-cost": "0.000123"}).provider_cost_usd) == "0.000123"
+
+
+@pytest.mark.parametrize(
+    ("provider", "is_believed"),
+    [
+        ("litellm", True),
+        ("local", True),
+        ("unknown:llm.example.com", True),
+        ("openai", False),
+        ("anthropic", False),
+        ("xai", False),
+    ],
+)
+def test_a_cost_in_a_header_is_believed_of_a_gateway_of_ones_own_only(provider: str, is_believed: bool) -> None:
+    endpoint = endpoint_for(provider, "h", "POST", "/v1/chat/completions")
+    reading = read(endpoint, CHAT_STREAM, {**SSE, "x-litellm-response-cost": "0.5"})
+    assert (reading.provider_cost_usd is not None) is is_believed
 
 
 def test_an_answer_too_large_or_unreadable_is_given_up_with_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:

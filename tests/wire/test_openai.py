@@ -177,6 +177,14 @@ def test_a_stated_cost_is_kept_exactly(usage: dict[str, Any], more: dict[str, An
     assert read(CHAT, body, JSON).provider_cost_usd == (None if cost is None else Decimal(cost))
 
 
+@pytest.mark.parametrize(
+    ("usage", "is_told"), [({"cost": 0, "is_byok": False}, True), ({"cost": 0}, False), ({"cost": 1, "is_byok": False}, False)]
+)
+def test_that_nothing_is_charged_is_told_only_where_the_provider_says_it_outright(usage: dict[str, Any], is_told: bool) -> None:
+    body = json.dumps({"usage": {"prompt_tokens": 1, "completion_tokens": 1, **usage}}).encode()
+    assert ("charged-nothing" in read(CHAT, body, JSON).flags) is is_told
+
+
 def test_a_response_is_read_from_the_event_that_ends_it() -> None:
     reading = read(RESPONSES, RESPONSE_STREAM)
     expected = Usage(
@@ -252,3 +260,129 @@ def test_a_compaction_is_billed() -> None:
     body = json.dumps({"id": "c", "object": "response.compaction", "output": [], "usage": RESPONSE_USAGE}).encode()
     reading = read(endpoint_for("openai", "h", "POST", "/v1/responses/compact"), body, JSON)
     assert (reading.source, reading.calls[0].model) == (UsageSource.REPORTED, "asked")
+
+
+DRAWN = {"type": "image_generation_call", "status": "completed", "quality": "high", "size": "1024x1024", "result": "iVBORw0K"}
+
+
+def drawing(*items: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A response with these items, whose tool draws with gpt-image-1 (4,160 tokens a picture of high quality at 1024²)."""
+    tools = [{"type": "image_generation", "model": "gpt-image-1", "quality": "low", "size": "1024x1024"}]
+    return {"id": "r", "model": "gpt-4.1", "tools": tools, "output": list(items), "usage": RESPONSE_USAGE, **more}
+
+
+@pytest.mark.parametrize(
+    ("items", "tokens"),
+    [
+        ([DRAWN], 4160),
+        ([DRAWN, {**DRAWN, "quality": "medium"}], 4160 + 1056),
+        ([{**DRAWN, "size": "1024x1536", "quality": "medium"}], 1584),
+        ([{"type": "image_generation_call", "status": "completed"}], 272),  # by what the tool was set to
+        ([DRAWN, {**DRAWN, "status": "failed"}], 4160),
+    ],
+)
+@pytest.mark.parametrize("tool_usage", [None, {"image_gen": {"input_tokens": 0, "output_tokens": 0}}])
+def test_pictures_inside_a_response_that_states_no_tokens_of_them_are_counted(
+    items: list[dict[str, Any]], tokens: int, tool_usage: Any
+) -> None:
+    reading = read(RESPONSES, json.dumps(drawing(*items, tool_usage=tool_usage)).encode(), JSON)
+    text, picture = reading.calls
+    assert (text.model, picture.model, picture.units) == ("gpt-4.1", "gpt-image-1", {"image_output_tokens": tokens})
+    assert (reading.source, "estimated-images" in reading.flags) == (UsageSource.REPORTED, True)
+
+
+def test_a_picture_that_failed_is_no_call() -> None:
+    reading = read(RESPONSES, json.dumps(drawing({**DRAWN, "status": "failed"})).encode(), JSON)
+    assert [call.model for call in reading.calls] == ["gpt-4.1"]
+
+
+def test_a_picture_in_a_stream_that_is_cut_is_charged_besides_the_text() -> None:
+    events = [
+        {"type": "response.created", "response": drawing(usage=None)},
+        {"type": "response.output_item.done", "item": DRAWN},
+        {"type": "response.output_text.delta", "delta": "Here it is"},
+    ]
+    reading = read(RESPONSES, sse(*events), cut=True)
+    picture, text = reading.calls
+    assert (reading.source, reading.visible_output) == (UsageSource.PARTIAL, "Here it is")
+    assert (picture.model, picture.output_tokens) == ("gpt-image-1", 4160)
+    assert (text.model, text.output_tokens) == ("gpt-4.1", 0), "the last call takes what is counted from the text"
+
+
+@pytest.mark.parametrize(
+    ("model", "units"),
+    [
+        ("gpt-4o-search-preview-2025-03-11", {"web_search_preview_requests": 1}),
+        ("gpt-4o-mini-search-preview", {"web_search_preview_requests": 1}),
+        ("openai/gpt-5-search-api", {"web_search_requests": 1}),
+        ("gpt-4o", {}),
+        ("perplexity/sonar-pro-search", {}),
+    ],
+)
+def test_a_search_model_s_search_is_a_fee_of_every_answer(model: str, units: dict[str, int]) -> None:
+    body = {"model": model, "choices": [{"finish_reason": "stop"}], "usage": {"prompt_tokens": 5, "completion_tokens": 3}}
+    assert read(CHAT, json.dumps(body).encode(), JSON).calls[0].units == units
+
+
+@pytest.mark.parametrize(
+    ("tools", "unit"),
+    [
+        (["web_search_preview"], "web_search_preview_requests"),
+        (["function", "web_search_preview_2025_03_11"], "web_search_preview_requests"),
+        (["web_search"], "web_search_requests"),
+        (["web_search_2025_08_26", "web_search_preview"], "web_search_requests"),
+        ([], "web_search_requests"),
+    ],
+)
+def test_searches_of_the_older_tool_are_told_from_those_of_the_newer(tools: list[str], unit: str) -> None:
+    items = [{"type": "web_search_call", "action": {"type": "search"}}]
+    body = {"model": "gpt-4o", "tools": [{"type": kind} for kind in tools], "output": items, "usage": RESPONSE_USAGE}
+    assert read(RESPONSES, json.dumps(body).encode(), JSON).calls[0].units == {unit: 1}
+
+
+def test_the_sources_that_xai_s_live_search_used_are_billed_over_http_as_over_grpc() -> None:
+    assert one({"prompt_tokens": 10, "completion_tokens": 2, "num_sources_used": 3}, "xai").units == {"search_sources": 3}
+    assert one({"prompt_tokens": 10, "completion_tokens": 2, "num_sources_used": 0}, "xai").units == {}
+
+
+def compound(*models: tuple[str, int, int], total: tuple[int, int] = (130, 30)) -> tuple[Usage, ...]:
+    usage = {"prompt_tokens": total[0], "completion_tokens": total[1], "total_tokens": sum(total)}
+    parts = [{"model": model, "usage": {"prompt_tokens": read, "completion_tokens": said}} for model, read, said in models]
+    body = {
+        "model": "groq/compound",
+        "choices": [{"finish_reason": "stop"}],
+        "usage": usage,
+        "usage_breakdown": {"models": parts},
+    }
+    return read(host("groq"), json.dumps(body).encode(), JSON).calls
+
+
+def test_each_model_of_a_compound_system_is_a_call_of_its_own() -> None:
+    calls = compound(("llama-3.3-70b-versatile", 100, 10), ("openai/gpt-oss-120b", 30, 20))
+    assert [(call.model, call.input_tokens, call.output_tokens) for call in calls] == [
+        ("llama-3.3-70b-versatile", 100, 10),
+        ("openai/gpt-oss-120b", 30, 20),
+    ]
+
+
+def test_a_breakdown_that_leaves_something_out_is_not_the_bill() -> None:
+    assert [(call.model, call.input_tokens) for call in compound(("openai/gpt-oss-120b", 30, 20))] == [("groq/compound", 130)]
+    assert [call.model for call in compound()] == ["groq/compound"]
+
+
+def test_a_deferred_completion_of_xai_is_billed_when_it_is_read() -> None:
+    started = read(host("xai"), b'{"request_id":"f15c114e-f47d"}', JSON)
+    assert (started.source, started.response_id, started.calls) == (UsageSource.DEFERRED, "f15c114e-f47d", ())
+    fetch = endpoint_for("xai", "api.x.ai", "GET", "/v1/chat/deferred-completion/f15c114e-f47d")
+    waiting = read(fetch, b"", JSON, status=202)
+    assert (waiting.source, waiting.results_of) == (UsageSource.NONE, ())
+    usage = {
+        "prompt_tokens": 27,
+        "completion_tokens": 48,
+        "total_tokens": 85,
+        "completion_tokens_details": {"reasoning_tokens": 10},
+    }
+    answer = {"id": "c-1", "model": "grok-4", "choices": [{"finish_reason": "stop"}], "usage": usage}
+    done = read(fetch, json.dumps(answer).encode(), JSON)
+    assert (done.source, done.response_id, done.results_of) == (UsageSource.REPORTED, "c-1", ("f15c114e-f47d",))
+    assert (done.is_repeatable, done.calls[0].input_tokens, done.calls[0].output_tokens) == (True, 27, 58)

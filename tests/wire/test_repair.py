@@ -320,13 +320,13 @@ def test_steering_stands_before_an_instruction_that_ends_the_conversation(indent
 
 
 def test_claude_code_is_warned_in_its_own_words_unless_its_provider_does() -> None:
-    said = client_warning(MESSAGES, "claude-cli/2.1", {"x": "y"}, 92, 1_795_348_800_000_000)
+    said = client_warning(MESSAGES, "claude-code", {"x": "y"}, 92, 1_795_348_800_000_000)
     assert windows_in(said)
     assert said["anthropic-ratelimit-unified-status"] == "allowed_warning"
     assert said["anthropic-ratelimit-unified-7d-utilization"] == "0.92"
-    assert client_warning(MESSAGES, "claude-cli/2.1", {"anthropic-ratelimit-unified-status": "allowed"}, 92, None) == {}
+    assert client_warning(MESSAGES, "claude-code", {"anthropic-ratelimit-unified-status": "allowed"}, 92, None) == {}
     assert client_warning(MESSAGES, "python-requests/2", {}, 92, None) == {}
-    assert client_warning(CHAT, "claude-cli/2.1", {}, 92, None) == {}
+    assert client_warning(CHAT, "claude-code", {}, 92, None) == {}
 
 
 VALUES = st.recursive(

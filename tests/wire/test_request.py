@@ -39,6 +39,27 @@ def test_a_chat_request_is_read() -> None:
     )
 
 
+LONG = "ft:gpt-4o-mini-2024-07-18:my-very-long-organization-name-inc:customer-support-v2:9abcDEFg"
+
+
+@pytest.mark.parametrize(
+    ("model", "read"),
+    [
+        (LONG, LONG),
+        ("claude-sonnet-4-5[1m]", "claude-sonnet-4-5[1m]"),
+        ("a" * 200, "a" * 200),
+        ("a" * 201, None),
+        ("claude[/red]", None),  # would be markup on a screen
+        ("claude[bold]x", None),
+        ("my secret plan", None),
+        ("[1m]", None),
+    ],
+)
+def test_a_model_s_name_may_be_long_and_end_in_a_context_window_but_is_never_free_text(model: str, read: str | None) -> None:
+    assert read_ask(CHAT, body(model=model)).model == read
+    assert read_ask(MESSAGES, body(model=model)).model == read
+
+
 def test_usage_counts_as_requested_when_asked_for_unstreamed_or_given_unasked() -> None:
     assert read_ask(CHAT, body(stream=True, stream_options={"include_usage": True})).usage_requested
     assert not read_ask(CHAT, body(stream=True, stream_options={"include_usage": False})).usage_requested
@@ -93,6 +114,14 @@ def test_code_assist_is_read_inside_its_wrapping() -> None:
     inner = {"contents": [{"parts": [{"text": "hello"}]}], "generationConfig": {"maxOutputTokens": 5}}
     ask = read_ask(CODE_ASSIST, body(model="gemini-2.5-pro", request=inner))
     assert (ask.model, ask.max_output_tokens, ask.input_bytes, ask.streamed) == ("gemini-2.5-pro", 5, 5, True)
+
+
+def test_what_searches_with_a_fee_is_held_for() -> None:
+    assert read_ask(CHAT, body(model="gpt-4o-search-preview")).units == {"web_search_preview_requests": 1}
+    assert read_ask(CHAT, body(model="gpt-5-search-api-2025-10-14")).units == {"web_search_requests": 1}
+    assert read_ask(CHAT, body(model="gpt-4o")).units == {}
+    older = read_ask(RESPONSES, body(model="gpt-4o", tools=[{"type": "web_search_preview"}], max_tool_calls=3))
+    assert (older.server_tools, older.units) == (3, {"web_search_preview_requests": 3})
 
 
 def test_hosted_search_tools_are_bounded() -> None:

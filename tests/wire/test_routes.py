@@ -80,6 +80,10 @@ def test_a_model_call_is_read_by_its_dialect(provider: str, path: str, operation
         ("chatgpt", "GET", "/backend-api/codex/models"),
         ("bedrock", "POST", "/model/anthropic.claude/count-tokens"),
         ("workers-ai", "POST", "/client/v4/zones/z/purge_cache"),
+        ("openai", "POST", "/v1/evals"),
+        ("openai", "GET", "/v1/evals/eval_1/runs/run_1"),
+        ("chatgpt", "POST", "/backend-api/codex/analytics-events/events"),
+        ("chatgpt", "GET", "/backend-api/wham/usage"),
     ],
 )
 def test_what_is_not_billed_is_free(provider: str, method: str, path: str) -> None:
@@ -95,6 +99,10 @@ def test_what_is_not_billed_is_free(provider: str, method: str, path: str) -> No
         ("bedrock", "POST", "/model/amazon.nova-sonic-v1%3A0/invoke-with-bidirectional-stream"),
         ("gemini", "POST", "/v1beta/cachedContents"),
         ("cursor", "POST", "/aiserver.v1.ChatService/Stream"),
+        ("openai", "POST", "/v1/evals/eval_1/runs"),
+        ("chatgpt", "POST", "/backend-api/codex/images/generations"),
+        ("chatgpt", "POST", "/backend-api/wham/tasks"),
+        ("copilot", "POST", "/agents/swe/v1/jobs/owner/repo"),
     ],
 )
 def test_what_may_be_billed_and_is_not_read_is_unmetered_with_a_reason(provider: str, method: str, path: str) -> None:

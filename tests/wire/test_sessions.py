@@ -4,6 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,9 +14,20 @@ from hypothesis import strategies as st
 from tollkeeper.core.usage import MAX_COUNT, Usage, UsageSource
 from tollkeeper.wire.archives import read_archive
 from tollkeeper.wire.dialects import SESSIONS
-from tollkeeper.wire.exchange import Exchange, read_exchange, read_session
+from tollkeeper.wire.exchange import Exchange, exchange_turns, read_exchange
+from tollkeeper.wire.recorded_session import read_session
 from tollkeeper.wire.routes import endpoint_for, model_in_query
-from tollkeeper.wire.sessions import MAX_FRAME_BYTES, MAX_OPEN_TURNS, UNUSED, Opening, OpenTurn, SessionReader, Turn, parse_frame
+from tollkeeper.wire.sessions import (
+    MAX_FRAME_BYTES,
+    MAX_OPEN_TURNS,
+    MAX_TEXT_CHARS,
+    UNUSED,
+    Opening,
+    OpenTurn,
+    SessionReader,
+    Turn,
+    parse_frame,
+)
 
 GEMINI_LIVE = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 ENDPOINTS = {
@@ -305,6 +317,15 @@ def test_a_cancelled_response_is_billed_for_what_it_states() -> None:
     assert (turn.reading.source, turn.reading.error) == (UsageSource.REPORTED, None)
 
 
+def test_a_response_whose_beginning_was_lost_is_the_one_that_was_asked_for() -> None:
+    reader = session("realtime", model="gpt-realtime")
+    opening = reader.client({"type": "response.create"})
+    assert opening is not None
+    reader.server(done("r1"))
+    assert [turn.number for turn in reader.take_turns()] == [opening.number]
+    assert reader.finish() == ()
+
+
 def test_a_response_that_breaks_off_is_estimated_from_the_sound_that_went_past() -> None:
     reader = session("realtime", model="gpt-realtime")
     second_of_sound = base64.b64encode(bytes(48_000)).decode()
@@ -360,6 +381,28 @@ def test_xai_bills_the_seconds_a_session_is_open_and_the_messages_put_in() -> No
     assert units == [{"audio_seconds": 91, "input_text_messages": 1}, {"audio_seconds": 29}]
     assert {turn.reading.calls[0].model for turn in turns} == {"grok-voice-latest"}
     assert all(turn.reading.calls[0].output_tokens == 0 for turn in turns), "its tokens are not what it bills"
+
+
+def test_xai_s_figures_beside_the_response_are_read_and_its_billable_seconds_count_once() -> None:
+    """``response.usage`` is empty there; the seconds are those of the session so far. As captured from api.x.ai."""
+    reader = session("xai", model="grok-voice-latest")  # recorded frames: a clock that stands
+    usages = [{"input_tokens": 10, "output_tokens": 277, "billable_audio_seconds": seconds} for seconds in (3, "7.4")]
+    turns = []
+    for number, usage in enumerate(usages):
+        reader.server({"type": "response.created", "response": {"id": f"r{number}"}})
+        reader.server({**done(f"r{number}", {}), "usage": usage})
+        turns += reader.take_turns()
+    assert [turn.reading.calls[0].units for turn in turns] == [{"audio_seconds": 3}, {"audio_seconds": 5}]
+    assert [turn.reading.raw[0]["output_tokens"] for turn in turns] == [277, 277]
+
+
+def test_billable_seconds_that_the_clock_has_counted_are_not_counted_again() -> None:
+    clock = Clock()
+    reader = session("xai", clock, "grok-voice-latest")
+    clock.seconds = 20
+    reader.server({"type": "response.created", "response": {"id": "r"}})
+    reader.server({**done("r", {}), "usage": {"input_tokens": 1, "output_tokens": 1, "billable_audio_seconds": 12}})
+    assert [turn.reading.calls[0].units for turn in reader.take_turns()] == [{"audio_seconds": 20}]
 
 
 # -- GPT-Live -------------------------------------------------------------------------------------------------------------
@@ -447,6 +490,36 @@ def test_a_recorded_socket_is_one_reading_with_the_calls_of_all_its_turns() -> N
     assert reading.source is UsageSource.REPORTED
 
 
+def test_the_turns_of_a_recorded_socket_keep_their_own_terms_costs_and_prompts() -> None:
+    first, second = completed("resp_1", (1, 2)), completed("resp_2", (3, 4))
+    first["response"] |= {"service_tier": "priority"}
+    second["response"] |= {"service_tier": "default", "usage": second["response"]["usage"] | {"cost": 0.25}}
+    delta = {"type": "response.output_text.delta", "delta": "hello"}
+    frames = [
+        ("sent", ask()),
+        ("received", created("resp_1")),
+        ("received", first),
+        ("sent", ask()),
+        ("received", created("resp_2")),
+    ]
+    body = recorded(
+        *frames, ("received", second), ("sent", ask(input="why?")), ("received", created("resp_3")), ("received", delta)
+    )
+    exchange = Exchange(id="x", method="GET", url="wss://api.openai.com/v1/responses", status=101, response_body=body)
+    turns = exchange_turns(ENDPOINTS["responses"], exchange)
+    assert [turn.reading.source for turn in turns] == [UsageSource.REPORTED, UsageSource.REPORTED, UsageSource.PARTIAL]
+    assert [turn.reading.terms.get("service_tier") for turn in turns] == ["priority", "default", None]
+    assert [turn.reading.provider_cost_usd for turn in turns] == [None, Decimal("0.25"), None]
+    assert (turns[2].prompt, turns[2].reading.visible_output) == ("why?", "hello")
+
+
+def test_only_a_socket_whose_frames_were_kept_has_turns() -> None:
+    exchange = Exchange(id="x", method="POST", url="https://api.openai.com/v1/responses", status=200, response_body=b"{}")
+    assert exchange_turns(ENDPOINTS["responses"], exchange) == ()
+    bare = Exchange(id="x", method="GET", url="wss://api.openai.com/v1/responses", status=101)
+    assert exchange_turns(ENDPOINTS["responses"], bare) == ()
+
+
 def test_a_session_in_a_har_file_is_read_from_the_frames_that_chrome_adds() -> None:
     frames = [{"type": "send", "opcode": 1, "data": json.dumps(ask())}]
     frames += [{"type": "receive", "opcode": 1, "data": json.dumps(event)} for event in (created("r"), completed("r"))]
@@ -485,7 +558,10 @@ def test_the_model_in_a_sockets_url(path: str, model: str) -> None:
 # -- laws -----------------------------------------------------------------------------------------------------------------
 
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-(10**31), 10**31), st.sampled_from(["", "r1", "a", "1.5", "-3", "NaN", "x" * 100])
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**31), 10**31),
+    st.sampled_from(["", "r1", "a", "1.5", "-3", "NaN", "x" * 100, "\ud83d"]),
 )
 JUNK = st.recursive(
     SCALARS,
@@ -599,6 +675,15 @@ def test_visible_text_is_kept_within_bounds_with_its_scale() -> None:
     reading = turn.close(cut=True).reading
     assert len(reading.visible_output) == 500_000
     assert reading.visible_output_scale == pytest.approx(4.0)
+
+
+def test_one_text_too_long_to_keep_stands_for_itself_with_its_head() -> None:
+    turn = OpenTurn(number=1, ask=session("responses").client(ask()).ask)  # type: ignore[union-attr]
+    turn.say("hi")
+    turn.say("x" * 2_000_000)
+    reading = turn.close(cut=True).reading
+    assert len(reading.visible_output) == MAX_TEXT_CHARS
+    assert len(reading.visible_output) * reading.visible_output_scale == pytest.approx(2_000_002)
 
 
 def test_every_endpoint_of_a_session_is_metered_and_its_reader_known() -> None:

@@ -105,7 +105,7 @@ def test_a_stream_cut_anywhere_is_partial_or_says_its_final_figures(endpoint: En
 
 @pytest.mark.parametrize("name", ["cohere", "ollama", "workers-ai", "watsonx", "dashscope", "replicate"])
 def test_a_refusal_has_the_provider_s_own_shape(name: str) -> None:
-    reply = refusal(PLACES[name], None, "budget used up")
+    reply = refusal(PLACES[name], "budget used up")
     assert (reply.status, reply.headers["x-should-retry"]) == (400, "false")
     assert b"budget used up" in reply.body
     assert b'"type": "invalid_request_error"' not in reply.body

@@ -2,21 +2,22 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from tollkeeper.core.call import Ask, Call
+from tollkeeper.core.charge import Bill
 from tollkeeper.core.clock import system_clock
 from tollkeeper.core.errors import TollkeeperError
 from tollkeeper.core.paths import home
 from tollkeeper.core.usage import Reading, Usage, UsageSource
-from tollkeeper.wire.archives import ArchiveError, answered_at, archive_kind, read_archive
-from tollkeeper.wire.exchange import Exchange, exchange_prompt, read_exchange
+from tollkeeper.wire.archives import ArchiveError, began_at, read_archive
+from tollkeeper.wire.exchange import Exchange, exchange_prompt, exchange_turns, read_exchange
 from tollkeeper.wire.plans import plan_of
 
 from .progress import progress
@@ -45,12 +46,12 @@ def command(files: tuple[Path, ...]) -> None:
     desk = _Desk(host_table(home().hosts), PriceBook.load(overlay if overlay.exists() else None))
     failed = False
     with progress("metering", beside_output=True) as tell:
-        for done, (path, item) in enumerate(((file, item) for file in files for item in _exchanges(file)), start=1):
+        for done, item in enumerate(_items(files), start=1):
             tell(done, 0)
             if isinstance(item, ArchiveError):
                 failed = True
                 click.echo(f"tollkeeper: {item.id}: {item.message}", err=True)
-                if item.id != path.name:  # a record in the file, not the file itself
+                if not item.is_file:
                     _print(_unreadable(item.id, item.message))
                 continue
             _print(desk.account(item))
@@ -75,14 +76,15 @@ class _Desk:
             return _unreadable(exchange.id, f"fault: {type(error).__name__}")
 
     def _account(self, exchange: Exchange) -> Record:
-        from tollkeeper.pricing.complete import complete
+        from tollkeeper.pricing.account import account
 
         provider = self.hosts.provider_of(exchange.host) or exchange.provider or f"unknown:{exchange.host[:100]}"
         endpoint, ask, reading = read_exchange(exchange, provider)
         fields = [(name.encode(), value.encode("utf-8", "replace")) for name, value in exchange.request_headers.items()]
         plan = plan_of(endpoint, fields)
         call = Call(id=exchange.id, started_at=_when(exchange), endpoint=endpoint, ask=ask, plan=plan)
-        reading = complete(reading, call, lambda: exchange_prompt(endpoint, exchange))
+        turns = exchange_turns(endpoint, exchange)
+        reading, bill = account(self.book, call, reading, turns, lambda: exchange_prompt(endpoint, exchange))
         return {
             "id": exchange.id,
             "provider": endpoint.provider,
@@ -91,55 +93,55 @@ class _Desk:
             "streamed": _streamed(exchange, ask),
             "usage_source": reading.source.value,
             "calls": [_usage(usage) for usage in reading.calls],
-            **self._costs(call, reading),
+            **_costs(bill, reading),
             "error": reading.error,
-            "flags": list(reading.flags),
-        }
-
-    def _costs(self, call: Call, reading: Reading) -> Record:
-        bill = self.book.bill(call, reading)
-        unknown = reading.source is UsageSource.UNMETERED or "unmetered" in bill.flags
-        return {
-            "list_cost_nanousd": None if unknown else bill.list_cost_nanousd,
-            "cost_nanousd": None if unknown else bill.cost_nanousd,
-            "exposure_nanousd": bill.exposure_nanousd,
-            "cost_source": None if unknown else bill.source.value,
+            "flags": list(dict.fromkeys((*reading.flags, *bill.flags, *(flag for line in bill.lines for flag in line.flags)))),
         }
 
 
-def _exchanges(path: Path) -> Iterator[Exchange | ArchiveError]:
-    with ExitStack() as stack:
-        try:
-            stream: IO[bytes] = sys.stdin.buffer if str(path) == "-" else stack.enter_context(path.open("rb"))
-        except OSError as error:
-            yield ArchiveError(path.name, f"cannot be opened ({error.strerror})")
-            return
-        if str(path) != "-":
-            head = stream.read(4096)
-            stream.seek(0)
-            kind = archive_kind(head)
-            if kind == "flows":
-                from tollkeeper.proxy.flowfile import read_flow_file
+def _costs(bill: Bill, reading: Reading) -> Record:
+    unknown = reading.source is UsageSource.UNMETERED or "unmetered" in bill.flags
+    return {
+        "list_cost_nanousd": None if unknown else bill.list_cost_nanousd,
+        "cost_nanousd": None if unknown else bill.cost_nanousd,
+        "exposure_nanousd": bill.exposure_nanousd,
+        "cost_source": None if unknown else bill.source.value,
+    }
 
-                yield from read_flow_file(path)
-                return
-            if kind is None:
-                yield ArchiveError(path.name, "is no HAR, no mitmproxy flow file and no JSON lines: nothing in it was read")
-                return
-        yield from read_archive(stream, path.name)
+
+def _items(files: Iterable[Path]) -> Iterator[Exchange | ArchiveError]:
+    """What all files hold, in order; of one that holds nothing a word goes to stderr."""
+    for path in files:
+        item = None
+        for item in _archive(path):
+            yield item
+        if item is None:
+            click.echo(f"tollkeeper: {path.name}: holds no HTTP exchange", err=True)
+
+
+def _archive(path: Path) -> Iterator[Exchange | ArchiveError]:
+    try:
+        with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as stream:
+            yield from read_archive(stream, path.name, _flows)
+    except OSError as error:
+        yield ArchiveError(path.name, f"cannot be opened ({error.strerror})", is_file=True)
+
+
+def _flows(stream: BinaryIO, name: str) -> Iterator[Exchange | ArchiveError]:
+    from tollkeeper.proxy.flowfile import read_flows
+
+    yield from read_flows(stream, name)
 
 
 def _when(exchange: Exchange) -> int:
-    at = answered_at(exchange)
+    at = began_at(exchange)
     return system_clock() if at is None else at
 
 
 def _streamed(exchange: Exchange, ask: Ask) -> bool:
     """Whether the answer came as a stream: errors to a streamed question do not."""
     kind = exchange.response_headers.get("content-type", "").lower()
-    return (
-        any(mark in kind for mark in _STREAM_TYPES) or exchange.method == "WEBSOCKET" or (ask.streamed and exchange.status < 400)
-    )
+    return any(mark in kind for mark in _STREAM_TYPES) or exchange.is_socket or (ask.streamed and exchange.status < 400)
 
 
 def _usage(usage: Usage) -> Record:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,7 +14,7 @@ from tollkeeper.core.clock import from_datetime, system_clock, to_datetime
 from tollkeeper.core.errors import PriceError, SetupError
 from tollkeeper.core.money import format_usd, format_usd_exact
 from tollkeeper.core.paths import home
-from tollkeeper.core.toml_lines import nearest
+from tollkeeper.core.toml_lines import load_toml, nearest
 
 if TYPE_CHECKING:
     from tollkeeper.pricing.book import PriceBook
@@ -170,10 +170,16 @@ def unpriced(ledger_path: Path | None, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @_json_option
 def check(file: Path, as_json: bool) -> None:
-    """Check a price overlay: every key, date, number and clause. Errors name file, line and the nearest known key."""
+    """Check a price overlay: every key, date, number and clause. Errors name file, line and the nearest known key.
+
+    A provider that is like a known one, but is none, may be your own: it is told on stderr and is no error.
+    """
     from tollkeeper.pricing.overlay import load_overlay
 
     overlay = load_overlay(file)
+    doubts = list(_doubts(file))
+    for doubt in doubts:
+        click.echo(f"tollkeeper: {doubt}", err=True)
     counts = {
         "price": sum(not rule.fills for rule in overlay.prices),
         "gap": sum(rule.fills for rule in overlay.prices),
@@ -183,10 +189,27 @@ def check(file: Path, as_json: bool) -> None:
         "free": len(overlay.free),
     }
     if as_json:
-        click.echo(json.dumps({"file": str(file), "ok": True, "source": overlay.source, "entries": counts}, indent=2))
+        said: dict[str, Any] = {"file": str(file), "ok": True, "source": overlay.source, "entries": counts, "warnings": doubts}
+        click.echo(json.dumps(said, indent=2))
         return
-    said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    click.echo(f"{file}: fine ({said or 'no entries'})")
+    entries = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    click.echo(f"{file}: fine ({entries or 'no entries'})")
+
+
+def _doubts(file: Path) -> Iterator[str]:
+    """Providers of an overlay (one that holds) that no call will have, each with the known name that was probably meant."""
+    from tollkeeper.gate.extra_hosts import host_table
+    from tollkeeper.pricing.names import CATALOGUES, VENDORS
+
+    known = {*host_table(home().hosts).providers(), *CATALOGUES, *VENDORS.values()}
+    document, lines = load_toml(file)
+    for table, entries in document.items():
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            stated = entry.get("provider")
+            for name in stated if isinstance(stated, list) else [stated]:
+                if isinstance(name, str) and name not in known and (near := nearest(name, known)) is not None:
+                    line = lines.line_of((table, index, "provider"))
+                    yield f'{file}:{line}: no known provider is called "{name[:100]}"; did you mean "{near}"?'
 
 
 def _book() -> "PriceBook":

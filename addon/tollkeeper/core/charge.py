@@ -1,6 +1,5 @@
 """Dollars, line by line."""
 
-from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -102,6 +101,3 @@ def _sum(values: Any) -> int | None:
             return None
         total += value
     return total
-
-
-type Document = Mapping[str, Any]

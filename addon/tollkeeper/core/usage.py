@@ -12,6 +12,9 @@ from .value import dataclass
 MAX_COUNT = 10**9
 """The most tokens one count may claim; more is a broken report (a price library took ``prompt_tokens: 10**30``)."""
 
+CHARGED_NOTHING = "charged-nothing"
+"""The flag of an answer that says outright that its provider takes nothing for it: elsewhere a stated 0 may mean "not known"."""
+
 EMPTY: Mapping[str, int] = MappingProxyType({})
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from tollkeeper.core.charge import Bill, CostSource, Priced
 from tollkeeper.core.money import MAX_NANOUSD, to_nanousd
-from tollkeeper.core.usage import Reading, Usage, UsageSource
+from tollkeeper.core.usage import CHARGED_NOTHING, Reading, Usage, UsageSource
 from tollkeeper.core.value import dataclass
 
 from .rates import CEILING, FREE, Charged, Price
@@ -116,6 +116,11 @@ def assemble(lines: Sequence[Priced], reading: Reading) -> Bill:
     """The bill of an exchange. The provider's own figure wins; it is shared out over the lines by what each was computed to cost."""
     flags: list[str] = []
     stated = _stated_nanousd(reading, flags)
+    is_free = CHARGED_NOTHING in reading.flags
+    if stated == 0 and not is_free and any(one.list_cost_nanousd != 0 or one.exposure_nanousd for one in lines):
+        # Gateways state 0 for models they know no price of (LiteLLM), and before a stream has begun: what was used is priced here.
+        flags.append("cost-zero")
+        stated = None
     if stated is None:
         return Bill(lines=tuple(lines), flags=tuple(flags))
     if lines and all(NOTIONAL in one.flags for one in lines):

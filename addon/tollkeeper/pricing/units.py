@@ -50,6 +50,7 @@ TOKEN_LINES: tuple[Line, ...] = (
 OTHER_LINES: tuple[Line, ...] = (
     Line("requests", ("requests_kcount",)),
     Line("web_search_requests", ("web_searches_kcount",)),
+    Line("web_search_preview_requests", ("web_search_previews_kcount", "web_searches_kcount")),
     Line("file_search_requests", ("storage_searches_kcount",)),
     Line("social_search_requests", ("social_searches_kcount",)),
     Line("maps_search_requests", ("maps_searches_kcount",)),

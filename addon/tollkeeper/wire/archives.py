@@ -3,44 +3,49 @@
 A damaged record is yielded as an ``ArchiveError`` in its place and never stops the rest; the caller opens the file and owns it.
 """
 
-import base64
-import binascii
 import io
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import IO
+from typing import IO, BinaryIO
 
-from tollkeeper.core.clock import from_datetime
-
-from .counts import Json, member, text
+from .archive_fields import base64_bytes, headers, http_date, status
+from .counts import Json, text
 from .exchange import Exchange
+from .har import entries_of, exchange_of, parse_har
 
 MAX_RECORD_BYTES = 192 * 1024 * 1024
 """One line: two bodies of 64 MiB in base64."""
 
 MAX_HAR_BYTES = 1024 * 1024 * 1024
 MAX_CHUNKS = 1_000_000
-_HAR_START = re.compile(rb'\s*\{\s*"log"\s*:')
+_HAR_START = re.compile(rb'\s*\{(?:\s*"log"\s*:|[ \t]*\r?\n\s*")')
+"""``log`` is its first key, or it is laid out over several lines, as no JSON line is."""
+
 _LINES_START = re.compile(rb"\s*\{")
 _LINES_LATER = re.compile(rb'(?!\s*\[)[^\x00]*?\n[ \t]*\{[ \t]*"')
 _FLOW_START = re.compile(rb"\d{1,9}:")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _GZIP = b"\x1f\x8b"
 _STEP_BYTES = 64 * 1024
+_HEAD_BYTES = 4096
 _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveError:
-    """A record that could not be read: its id or place, and why."""
+    """A record that could not be read: its id or place, and why. ``is_file``: nothing of the file could."""
 
     id: str
     message: str
+    is_file: bool = False
+
+
+type Read = Iterator[Exchange | ArchiveError]
+type Reader = Callable[[BinaryIO, str], Read]
+"""From a stream and what messages call it to what it holds."""
 
 
 def archive_kind(head: bytes) -> str | None:
@@ -57,23 +62,42 @@ def archive_kind(head: bytes) -> str | None:
     return "jsonl" if _LINES_LATER.match(head) else None  # a damaged first line must not cost the rest of the file
 
 
-def read_archive(stream: IO[bytes], name: str) -> Iterator[Exchange | ArchiveError]:
-    """Every exchange of a HAR or JSON-lines file, gzipped or not. ``name`` is what messages call the file. Never raises for content."""
-    head = io.BufferedReader(_Raw(stream), 1 << 20)
-    kind = archive_kind(head.peek(4096)[:4096])
-    if kind == "gzip":
-        head = io.BufferedReader(_Raw(_Gunzip(head)), 1 << 20)
-        try:
-            kind = archive_kind(head.peek(4096)[:4096])
-        except (OSError, EOFError, zlib.error) as error:
-            yield ArchiveError(name, f"not readable as gzip ({error})")
-            return
+def read_archive(stream: IO[bytes], name: str, flows: Reader | None = None) -> Read:
+    """Every exchange of an archive, gzipped or not; nothing for an empty one. ``name`` is what messages call it.
+
+    ``flows`` reads mitmproxy's own files, for whoever has mitmproxy; it is given a stream that can be peeked into. The stream may be a
+    pipe: it is read once, from front to back. Never raises for content.
+    """
+    try:
+        head = _peekable(stream)
+        kind = archive_kind(head.peek(_HEAD_BYTES)[:_HEAD_BYTES])
+        if kind == "gzip":
+            head = _peekable(_Gunzip(head))
+            kind = archive_kind(head.peek(_HEAD_BYTES)[:_HEAD_BYTES])
+        is_empty = kind is None and _is_blank(head)
+    except (OSError, EOFError, zlib.error) as error:
+        yield ArchiveError(name, f"cannot be read ({error})", is_file=True)
+        return
     if kind == "har":
         yield from _har(head, name)
     elif kind == "jsonl":
         yield from _lines(head, name)
-    else:
-        yield ArchiveError(name, "neither HAR nor JSON lines")
+    elif kind == "flows" and flows is not None:
+        yield from flows(head, name)
+    elif not is_empty:
+        yield ArchiveError(name, "is no HAR, no mitmproxy flow file and no JSON lines: nothing in it was read", is_file=True)
+
+
+def _peekable(stream: "IO[bytes] | _Gunzip") -> io.BufferedReader:
+    return io.BufferedReader(_Raw(stream), 1 << 20)
+
+
+def _is_blank(stream: io.BufferedReader) -> bool:
+    """Whether there is nothing in it but white space."""
+    while piece := stream.read(_STEP_BYTES):
+        if piece.removeprefix(_BOM).strip():
+            return False
+    return True
 
 
 class _Raw(io.RawIOBase):
@@ -117,7 +141,7 @@ class _Gunzip:
                     raise EOFError("the gzip data is cut off")
 
 
-def _lines(stream: IO[bytes], name: str) -> Iterator[Exchange | ArchiveError]:
+def _lines(stream: IO[bytes], name: str) -> Read:
     number = 0
     while True:
         number += 1
@@ -137,21 +161,28 @@ def _lines(stream: IO[bytes], name: str) -> Iterator[Exchange | ArchiveError]:
         line = line.removeprefix(_BOM).strip()
         if not line:
             continue
-        yield _read(line, place)
+        yield from _line(line, place, name if number == 1 else place)
 
 
-def _read(line: bytes, place: str) -> Exchange | ArchiveError:
+def _line(line: bytes, place: str, name: str) -> Read:
+    """One line: a record; or a whole HAR, whose first key was not ``log``."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return ArchiveError(place, f"not JSON ({type(error).__name__})")
+        yield ArchiveError(place, f"not JSON ({type(error).__name__})")
+        return
     if not isinstance(record, dict):
-        return ArchiveError(place, "not a JSON object")
-    identity = text(record.get("id")) or place
+        yield ArchiveError(place, "not a JSON object")
+        return
+    if "url" not in record and (entries := entries_of(record)) is not None:
+        yield from _entries(entries, name)
+        return
+    stated = record.get("id")
+    identity = str(stated) if type(stated) is int else text(stated) or place
     try:
-        return _of_record(record, identity)
-    except (ValueError, TypeError, binascii.Error) as error:
-        return ArchiveError(identity, str(error)[:200])
+        yield _of_record(record, identity)
+    except (ValueError, TypeError) as error:
+        yield ArchiveError(identity, str(error)[:200])
 
 
 def _of_record(record: Mapping[str, Json], identity: str) -> Exchange:
@@ -166,127 +197,44 @@ def _of_record(record: Mapping[str, Json], identity: str) -> Exchange:
         provider=hint if _PROVIDER.fullmatch(hint) else None,
         method=text(record.get("method")) or "POST",
         url=url,
-        request_headers=_headers(record.get("request_headers")),
-        request_body=_base64(record.get("request_body"), "request_body"),
-        status=_status(record.get("status")),
-        response_headers=_headers(record.get("response_headers")),
-        response_body=_base64(record.get("response_body"), "response_body"),
+        request_headers=headers(record.get("request_headers")),
+        request_body=base64_bytes(record.get("request_body"), "request_body"),
+        status=status(record.get("status")),
+        response_headers=headers(record.get("response_headers")),
+        response_body=base64_bytes(record.get("response_body"), "response_body"),
         chunk_lengths=tuple(length for length in lengths if type(length) is int and length > 0),
+        cut=record.get("response_body") is None,
     )
 
 
-def _har(stream: IO[bytes], name: str) -> Iterator[Exchange | ArchiveError]:
+def _har(stream: IO[bytes], name: str) -> Read:
     try:
         document = stream.read(MAX_HAR_BYTES + 1)
         if len(document) > MAX_HAR_BYTES:
-            yield ArchiveError(name, f"the HAR is larger than {MAX_HAR_BYTES} bytes")
+            yield ArchiveError(name, f"the HAR is larger than {MAX_HAR_BYTES} bytes", is_file=True)
             return
-        log = member(json.loads(document.removeprefix(_BOM)), "log")
+        entries = entries_of(parse_har(document.removeprefix(_BOM)))
     except (ValueError, RecursionError, OSError, EOFError, zlib.error) as error:
-        yield ArchiveError(name, f"not a readable HAR ({type(error).__name__}: it may be cut off)")
+        yield ArchiveError(name, f"not a readable HAR ({type(error).__name__}: it may be cut off)", is_file=True)
         return
-    entries = log.get("entries")
-    if not isinstance(entries, list):
-        yield ArchiveError(name, 'the HAR has no "log.entries"')
+    if entries is None:
+        yield ArchiveError(name, 'the HAR has no "log.entries"', is_file=True)
         return
+    yield from _entries(entries, name)
+
+
+def _entries(entries: list[Json], name: str) -> Read:
     for number, entry in enumerate(entries, 1):
         place = f"{name}#{number}"
         try:
-            yield _of_entry(entry, place)
-        except (ValueError, TypeError, binascii.Error) as error:
+            yield exchange_of(entry, place)
+        except (ValueError, TypeError) as error:
             yield ArchiveError(place, str(error)[:200])
 
 
-def _of_entry(entry: Json, place: str) -> Exchange:
-    request, response = member(entry, "request"), member(entry, "response")
-    url = text(request.get("url"))
-    if not url:
-        raise ValueError('it has no "request.url"')
-    content = member(response, "content")
-    body = text(content.get("text"))
-    encoded = content.get("encoding") == "base64"
-    status = _status(response.get("status"))
-    frames = entry.get("_webSocketMessages") if isinstance(entry, dict) else None
-    if isinstance(frames, list):
-        return _of_socket(request, frames, status, place, entry)
-    return Exchange(
-        id=place,
-        method=text(request.get("method")) or "POST",
-        url=url,
-        request_headers=_headers(request.get("headers")),
-        request_body=text(member(request, "postData").get("text")).encode("utf-8", "surrogatepass"),
-        status=status,
-        response_headers=_headers(response.get("headers")),
-        response_body=_base64(body, "content.text") if encoded else body.encode("utf-8", "surrogatepass"),
-        # Recorders leave "text" out where they did not keep the body: nothing tells how much of an answer there was.
-        cut=bool(response.get("_error")) or not isinstance(content.get("text"), str),
-        started_at=_moment(entry.get("startedDateTime")),
-    )
+def began_at(exchange: Exchange) -> int | None:
+    """When an exchange began, UTC microseconds: as its recorder says, else about, by the answer's ``date`` header; None when unknown.
 
-
-def _of_socket(request: Mapping[str, Json], frames: list[Json], status: int, place: str, entry: Mapping[str, Json]) -> Exchange:
-    """A WebSocket in the way that Chrome adds its frames to HAR: ``type`` is ``send`` or ``receive``, binary ``data`` is base64."""
-    lines = [
-        json.dumps({"direction": "sent" if frame.get("type") == "send" else "received", "data": frame.get("data")})
-        for frame in frames[:MAX_CHUNKS]
-        if isinstance(frame, dict)
-    ]
-    return Exchange(
-        id=place,
-        method="WEBSOCKET",
-        url=text(request.get("url")),
-        request_headers=_headers(request.get("headers")),
-        status=status,
-        response_body="\n".join(lines).encode(),
-        started_at=_moment(entry.get("startedDateTime")),
-    )
-
-
-def answered_at(exchange: Exchange) -> int | None:
-    """When an exchange took place, UTC microseconds: by the answer's ``date`` header, else as the recorder says; None when unknown."""
-    stated = exchange.response_headers.get("date", "")
-    try:
-        moment = parsedate_to_datetime(stated) if stated else None
-    except ValueError:
-        moment = None
-    if moment is None:
-        return exchange.started_at
-    return from_datetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-
-
-def _moment(value: Json) -> int | None:
-    try:
-        moment = datetime.fromisoformat(text(value))
-    except ValueError:
-        return None
-    return from_datetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-
-
-def _status(value: Json) -> int:
-    return value if type(value) is int and 0 <= value < 1000 else 0
-
-
-def _headers(value: Json) -> dict[str, str]:
-    """Header fields by lower-case name, several of one name joined as RFC 9110 5.3 says; HAR keeps a list, JSON lines a mapping."""
-    pairs: list[tuple[str, str]] = []
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            pairs.extend((key, text(one)) for one in (inner if isinstance(inner, list) else [inner]))
-    elif isinstance(value, list):
-        pairs.extend((text(item.get("name")), text(item.get("value"))) for item in value if isinstance(item, dict))
-    found: dict[str, str] = {}
-    for key, one in pairs[:1000]:
-        lower = key.lower()
-        found[lower] = f"{found[lower]}, {one}" if lower in found else one
-    return found
-
-
-def _base64(value: Json, field: str) -> bytes:
-    if value is None:
-        return b""
-    if not isinstance(value, str):
-        raise TypeError(f'"{field}" is not text in base64')
-    try:
-        return base64.b64decode(value, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f'"{field}" is not base64 ({error})') from error
+    Prices are those of the start of the request (``pricing.book``).
+    """
+    return exchange.started_at if exchange.started_at is not None else http_date(exchange.response_headers.get("date", ""))

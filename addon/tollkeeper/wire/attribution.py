@@ -19,6 +19,8 @@ MAX_VALUE_CHARS = 128
 
 MAX_TAGS = 8
 MAX_TAG_CHARS = 64
+OF_HEADER = "header:"
+"""What the labels begin with that a policy makes of request headers: no label of a caller's own may pass for one."""
 MAX_JSON_CHARS = 4096
 MAX_SPELLINGS = 4096
 _SPELLINGS: dict[bytes, str] = {}
@@ -213,6 +215,11 @@ def _codex(metadata: Mapping[str, Json], found: Claims) -> None:
             _take(column, turn[key], found)
 
 
+def looks_like_a_credential(value: str) -> bool:
+    """Whether a value begins as keys and tokens do."""
+    return _SECRET.match(value) is not None
+
+
 def _take(column: str, value: Json, found: Claims) -> None:
     if column not in found and (known := _id(value)):
         found[column] = known
@@ -231,7 +238,9 @@ def _label(pairs: Iterable[tuple[Json, Json]], tags: dict[str, str]) -> None:
         if len(tags) >= MAX_TAGS:
             return
         known = _id(str(value).lower() if isinstance(value, bool | int) and abs(value) < 2**63 else value)
-        if known and len(known) <= MAX_TAG_CHARS and isinstance(name, str) and _TAG_NAME.fullmatch(name):
+        if not isinstance(name, str) or name.startswith(OF_HEADER):
+            continue
+        if known and len(known) <= MAX_TAG_CHARS and _TAG_NAME.fullmatch(name):
             tags.setdefault(name, known)
 
 

@@ -12,7 +12,11 @@ from tollkeeper.core.usage import MAX_COUNT
 MAX_RAW_DEPTH = 6
 MAX_RAW_ITEMS = 64
 MAX_NAME_CHARS = 80
+MAX_MODEL_CHARS = 200
+"""Fine-tuned models carry an organisation's and a suffix's name, Bedrock's an ARN."""
 _NAME = re.compile(r"[A-Za-z0-9_.:/@\-]+")
+_MODEL = re.compile(r"[A-Za-z0-9_.:/@+\-]+(?:\[\d[0-9A-Za-z]{0,7}\])?")
+"""A context window may follow in brackets (``claude-sonnet-4-5[1m]``); other bracketed words would be markup on a screen."""
 
 type Json = Any
 """A parsed JSON value. Fractions are kept as their text: no figure passes through a float."""
@@ -99,6 +103,18 @@ def name(value: Json) -> str | None:
     if type(value) is int and abs(value) < 10**9:
         return str(value)
     return None
+
+
+@lru_cache(maxsize=4_096)
+def _is_model(value: str) -> bool:
+    return _MODEL.fullmatch(value) is not None
+
+
+def model_name(value: Json) -> str | None:
+    """A model's name: as ``name``, but longer, and with the few more signs that providers use in them."""
+    if isinstance(value, str):
+        return value if len(value) <= MAX_MODEL_CHARS and _is_model(value) else None
+    return name(value)
 
 
 def decimal(value: Json) -> Decimal | None:

@@ -13,7 +13,7 @@ from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import PlanWindow, Usage
 from tollkeeper.core.value import dataclass
 
-from .counts import Json, counts_only, decimal, member, name
+from .counts import Json, counts_only, decimal, member, model_name, name
 
 MAX_RAW_OBJECTS = 8
 MEDIA_HEAD_BYTES = 64 * 1024
@@ -64,7 +64,7 @@ class Notes:
 
     def identity(self, payload: Mapping[str, Json], model_key: str = "model", id_key: str = "id") -> None:
         """Take the served model and the answer's id: the first id, the last model."""
-        self.model = name(payload.get(model_key)) or self.model
+        self.model = model_name(payload.get(model_key)) or self.model
         self.response_id = self.response_id or name(payload.get(id_key))
 
     def term(self, key: str, value: Json) -> None:

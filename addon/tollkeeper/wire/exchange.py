@@ -1,6 +1,5 @@
 """A request and its answer, whole: what recordings and archives hold, read by the very meter that reads live traffic."""
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
@@ -9,13 +8,12 @@ from tollkeeper.core.call import Ask, Endpoint, Metering
 from tollkeeper.core.errors import WireError
 from tollkeeper.core.usage import Reading, UsageSource
 
-from .counts import Json
-from .dialect import MAX_RAW_OBJECTS
 from .dialects import SESSIONS
 from .meter import Meter
+from .recorded_session import read_session, session_turns
 from .request import decode_body, prompt_text, read_ask, settled_endpoint
 from .routes import endpoint_for, model_in_query, named_by_header
-from .sessions import UNUSED, Turn, parse_frame
+from .sessions import Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +41,7 @@ class Exchange:
     def host(self) -> str:
         """The host of the URL, lower-case, without a port; empty when there is none."""
         try:
-            return (urlsplit(self.url).hostname or "").lower()
+            return (urlsplit(self.url if "://" in self.url else f"//{self.url}").hostname or "").lower()
         except ValueError:
             return ""
 
@@ -80,6 +78,10 @@ def read_exchange(exchange: Exchange, provider: str) -> tuple[Endpoint, Ask, Rea
     if not exchange.status and not exchange.response_body:
         return endpoint, ask, Reading(source=UsageSource.NONE, complete=False, flags=("no-answer",))
     if exchange.is_socket and endpoint.dialect in SESSIONS and exchange.status < 400:
+        if exchange.cut and not exchange.response_body:  # what was said on it was billed, and nobody wrote it down
+            lost = ("frames-not-recorded",)
+            model = model_in_query(exchange.path) or None
+            return endpoint, ask, Reading(source=UsageSource.UNMETERED, model=model, complete=False, flags=lost)
         return endpoint, ask, read_session(endpoint, model_in_query(exchange.path), exchange.response_body)
     encoding = _encoding(exchange.response_headers, exchange.response_body)
     meter = Meter(endpoint, ask, exchange.status, {**exchange.response_headers, "content-encoding": encoding})
@@ -93,56 +95,11 @@ def read_exchange(exchange: Exchange, provider: str) -> tuple[Endpoint, Ask, Rea
     return endpoint, ask, meter.close(cut=exchange.cut)
 
 
-def read_session(endpoint: Endpoint, model: str, recorded: bytes) -> Reading:
-    """A recorded WebSocket as one reading: the calls of all its turns, in order.
-
-    ``recorded`` holds a JSON object a line: ``direction`` (``sent`` or ``received``) and ``data``, a frame as JSON or as its text.
-    The reading is ``reported`` as soon as one turn's figures are; turns of which less is known leave the flag ``turns-differ``.
-    """
-    reader = SESSIONS[endpoint.dialect or ""](endpoint, model, lambda: 0)
-    turns: list[Turn] = []
-    for line in recorded.splitlines():
-        record = parse_frame(line) or {}
-        frame = _frame(record.get("data"))
-        if frame is not None:
-            (reader.client if record.get("direction") == "sent" else reader.server)(frame)
-            turns += reader.take_turns()
-    turns += reader.finish()
-    readings = [turn.reading for turn in turns if UNUSED not in turn.reading.flags]
-    if not readings:
-        return Reading(source=UsageSource.NONE, model=reader.notes.model, flags=("no-turns",))
-    sources = {reading.source for reading in readings}
-    source = next(each for each in _SURENESS if each in sources)
-    flags = {flag for reading in readings for flag in reading.flags}
-    return Reading(
-        source=source,
-        calls=tuple(call for reading in readings for call in reading.calls if reading.source is source),
-        model=reader.notes.model or readings[-1].model,
-        response_id=readings[-1].response_id,
-        terms=readings[-1].terms,
-        error=next((reading.error for reading in readings if reading.error), None),
-        complete=readings[-1].complete,
-        raw=tuple(raw for reading in readings for raw in reading.raw)[-MAX_RAW_OBJECTS:],
-        flags=tuple(sorted(flags | ({"turns-differ"} if len(sources) > 1 else set()))),
-        visible_output="" if source is UsageSource.REPORTED else "".join(reading.visible_output for reading in readings),
-    )
-
-
-_SURENESS = (UsageSource.REPORTED, UsageSource.COUNTED, UsageSource.PARTIAL, UsageSource.UNMETERED, *UsageSource)
-"""Which of its turns' sources a recorded session is said to have: the surest."""
-
-
-def _frame(data: Json) -> Mapping[str, Json] | None:
-    """A frame as its recorder kept it: as JSON, as text, or as base64 where it was binary."""
-    if not isinstance(data, str):
-        return data if isinstance(data, dict) else None
-    found = parse_frame(data.encode("utf-8", "surrogatepass"))
-    if found is not None:
-        return found
-    try:
-        return parse_frame(base64.b64decode(data, validate=True))
-    except ValueError:
-        return None
+def exchange_turns(endpoint: Endpoint, exchange: Exchange) -> tuple[Turn, ...]:
+    """The turns of a recorded WebSocket whose frames are read, each a call of its own; none for any other exchange."""
+    if not exchange.is_socket or endpoint.dialect not in SESSIONS or exchange.status >= 400 or not exchange.response_body:
+        return ()
+    return session_turns(endpoint, model_in_query(exchange.path), exchange.response_body).turns
 
 
 def exchange_prompt(endpoint: Endpoint, exchange: Exchange) -> str:

@@ -18,6 +18,12 @@ _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "comple
 _WRITTEN = ("cache_creation_input_tokens", "cache_creation_tokens")
 _CACHED_ELSEWHERE = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")  # DeepSeek, Moonshot, Venice
 
+_FEES = (
+    ("citation_tokens", "citation_tokens"),  # Perplexity
+    ("num_search_queries", "web_search_requests"),  # Perplexity
+    ("num_sources_used", "search_sources"),  # xAI
+)
+
 
 def has_counts(usage: Json) -> TypeGuard[Mapping[str, Json]]:
     """Whether this is a usage object with figures in it."""
@@ -110,7 +116,7 @@ def _units(
             units[f"{kind}_cache_read_tokens"] = cached
             if stated := units.get(f"{kind}_input_tokens"):
                 units[f"{kind}_input_tokens"] = max(0, stated - cached)
-    for key, unit in (("citation_tokens", "citation_tokens"), ("num_search_queries", "web_search_requests")):  # Perplexity
+    for key, unit in _FEES:
         if found := count(usage.get(key), flags):
             units[unit] = found
     if found := count(usage.get("prompt_audio_seconds"), flags):

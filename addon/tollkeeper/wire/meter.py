@@ -3,9 +3,7 @@
 It is handed every chunk after the client was; it never raises, never changes a byte, and holds bounded memory.
 """
 
-import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -14,7 +12,7 @@ from tollkeeper.core.errors import WireError
 from tollkeeper.core.usage import Reading, Usage, UsageSource
 
 from .binary import Framer
-from .counts import Json, decimal, name, parse
+from .counts import Json, name, parse
 from .dialect import MEDIA_HEAD_BYTES, AnswerReader, Answers, MediaReader, Notes, PlainReader, TrailerReader, body_error
 from .dialects import BINARY, DIALECTS
 from .framing.decoders import Decoder, decoder_for
@@ -24,6 +22,8 @@ from .framing.json_array import JsonArrayReader
 from .framing.ndjson import NdjsonReader
 from .framing.sse import SseReader
 from .row import RETRIEVE, UPLOAD
+from .skim import skim
+from .stated_cost import cost_in_headers
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """How much of an unstreamed answer is kept to be read at its end."""
@@ -31,17 +31,18 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_RETAINED_BYTES = 512 * 1024
 """How much of a stream is kept in case it is cut: 100,000 tokens of text deltas take about five times that, then it is a sample."""
 
+MAX_EXCERPT_CHARS = 32 * 1024
+"""How much of the text of one event is kept that alone is too long to be: half from its head, half from its tail."""
+
 SAMPLED_EVENTS = 64
 """How many of a stream's newest events tell how much of it is output."""
 
 MAX_ERROR_BYTES = 256 * 1024
+_NO_ANSWER = frozenset({204, 205, *range(300, 400)})
+"""A redirect or an empty answer made nothing; who follows the redirect is metered there (RFC 9110, 15.3.5, 15.3.6 and 15.4)."""
 _BOM = b"\xef\xbb\xbf"
 _SKIMMED_BYTES = 64 * 1024
-_TOKEN_COUNT = re.compile(rb'"token_count"\s*:\s*(\d{1,12})')
 _NO_LINKS: Mapping[str, str] = MappingProxyType({})
-_STATED = (b'"meta"', b'"prompt_eval_count"', b'"input_token_count"', b'"providerMetadata"', b'"id"', b'"request_id"')
-"""Where else embeddings state what they took: Cohere, Ollama, watsonx, Vercel."""
-
 _WITH_PICTURES = frozenset({"image_generation", "speech", "video"})
 """Operations whose JSON holds media as base64: its long strings are cut as they come."""
 _HIT_HEADERS = ("cf-aig-cache-status", "helicone-cache", "x-portkey-cache-status", "x-bt-cached")
@@ -58,7 +59,8 @@ class Meter:
         self._status = status
         self._headers = headers
         dialect = DIALECTS.get(endpoint.dialect or "") if endpoint.metering is Metering.METERED else None
-        self._reader: AnswerReader | None = dialect.reader(endpoint, ask, headers) if dialect and status < 400 else None
+        answered = status < 400 and status not in _NO_ANSWER
+        self._reader: AnswerReader | None = dialect.reader(endpoint, ask, headers) if dialect and answered else None
         self._answers = dialect.answers if dialect else Answers.AUTO
         if self._answers is Answers.OPAQUE and "event-stream" in headers.get("content-type", "").lower():
             self._answers = Answers.AUTO
@@ -71,6 +73,9 @@ class Meter:
         self._head = b""
         self._retained: list[bytes] = []
         self._retained_bytes = 0
+        self._excerpts: list[str] = []
+        self._left_out_bytes = 0
+        """How many bytes more than their own the excerpts stand for."""
         self._stream_bytes = 0
         self._dead = False
         self._sniffed = False
@@ -110,6 +115,7 @@ class Meter:
             self._closed = self._reading(cut=cut)
             self._body.clear()
             self._retained.clear()
+            self._excerpts.clear()
             self._reader = self._framer = None
         return self._closed
 
@@ -207,9 +213,23 @@ class Meter:
         if reader.notes.final:
             if self._retained:
                 self._retained.clear()
+            if self._excerpts:
+                self._excerpts.clear()
         elif self._retained_bytes + size <= MAX_RETAINED_BYTES:
             self._retained_bytes += size
             self._retained.append(element)
+        elif size > MAX_EXCERPT_CHARS and self._retained_bytes + MAX_EXCERPT_CHARS <= MAX_RETAINED_BYTES:
+            self._excerpt(reader, element)
+
+    def _excerpt(self, reader: AnswerReader, element: bytes) -> None:
+        """Keep head and tail of what one long event says: whole it has no room, and without it a stream of one event cost nothing."""
+        said = "".join(self._said(reader, _parse(element)))
+        half = MAX_EXCERPT_CHARS // 2
+        kept = said if len(said) <= MAX_EXCERPT_CHARS else said[:half] + said[-half:]
+        if kept:
+            self._excerpts.append(kept)
+        self._retained_bytes += len(kept)
+        self._left_out_bytes += (len(element) * len(kept) // len(said) if said else len(element)) - len(kept)
 
     def _finish(self) -> None:
         if self._dead:
@@ -239,7 +259,7 @@ class Meter:
         body = b"".join(self._body)
         self._body = [body]
         if self._endpoint.operation == "embeddings" and len(body) > _SKIMMED_BYTES:
-            payload: Json = _skim(body)
+            payload: Json = skim(body)
         else:
             payload = _parse(body)
         if isinstance(payload, dict):
@@ -258,6 +278,7 @@ class Meter:
         self._dead = True
         self._body.clear()
         self._retained.clear()
+        self._excerpts.clear()
         self._head = b""
 
     def _reading(self, *, cut: bool) -> Reading:
@@ -293,10 +314,7 @@ class Meter:
         text, scale = ("", 1.0) if source not in {UsageSource.PARTIAL, UsageSource.COUNTED} else self._visible(reader)
         if source is UsageSource.PARTIAL and notes.error and not calls and not text:
             source = UsageSource.NONE  # it failed before it said anything
-        cost = notes.cost_usd
-        if cost is None:
-            stated = decimal(self._headers.get("x-litellm-response-cost"))
-            cost = stated if stated is not None and stated >= 0 else None
+        cost = notes.cost_usd if notes.cost_usd is not None else cost_in_headers(self._endpoint, self._headers)
         return Reading(
             source=source,
             calls=() if source is UsageSource.NONE else calls,
@@ -341,20 +359,20 @@ class Meter:
         return UsageSource.NONE if self._framer is None else UsageSource.PARTIAL
 
     def _visible(self, reader: AnswerReader) -> tuple[str, float]:
+        elements = self._retained if self._framer is not None else self._body
+        pieces = [*(text for element in elements for text in self._said(reader, _parse(element))), *self._excerpts]
+        seen = self._retained_bytes + self._left_out_bytes
+        return "".join(pieces), max(1.0, self._stream_bytes / seen if seen > 0 else 1.0)
+
+    def _said(self, reader: AnswerReader, payload: Json) -> list[str]:
+        """The output in one event or body, as far as its shape can be read."""
         pieces: list[str] = []
-        for payload in self._payloads():
+        if isinstance(payload, dict):
             try:
                 pieces.extend(text for text in reader.visible(payload) if text)
             except (TypeError, ValueError, AttributeError, RecursionError):
                 self._flags.add("output-unreadable")
-        scale = self._stream_bytes / self._retained_bytes if self._retained_bytes else 1.0
-        return "".join(pieces), max(1.0, scale)
-
-    def _payloads(self) -> Iterable[Mapping[str, Json]]:
-        for element in self._retained if self._framer is not None else self._body:
-            payload = _parse(element)
-            if isinstance(payload, dict):
-                yield payload
+        return pieces
 
 
 def _parse(data: bytes) -> Json:
@@ -363,24 +381,6 @@ def _parse(data: bytes) -> Json:
         return parse(data)
     except (ValueError, RecursionError):
         return None
-
-
-def _skim(body: bytes) -> Json:
-    """Model and usage of a large embeddings answer, without a million fractions: it holds no text they could hide in."""
-    found: dict[str, Json] = {}
-    decoder = json.JSONDecoder(parse_float=str)
-    if counts := _TOKEN_COUNT.findall(body):  # Vertex AI states them vector by vector
-        found["token_counts"] = [int(one) for one in counts]
-    for key in (b'"usage"', b'"model"', b'"inputTextTokenCount"', b'"usageMetadata"', b'"metadata"', *_STATED):
-        at = body.rfind(key)
-        if at < 0:
-            continue
-        tail = body[at + len(key) : at + len(key) + 16_384].decode("utf-8", "replace").lstrip()
-        try:
-            found[key.strip(b'"').decode()] = decoder.raw_decode(tail[1:].lstrip())[0]
-        except (ValueError, RecursionError):
-            continue
-    return found
 
 
 def _sorted(flags: set[str]) -> tuple[str, ...]:

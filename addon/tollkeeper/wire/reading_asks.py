@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from decimal import ROUND_CEILING
 
-from .counts import Json, decimal, member, name
+from .counts import Json, decimal, member, model_name, name
 from .repair.effort import word_for
 
 MAX_CHOICES = 1024
 MAX_FALLBACKS = 32
 SEARCHES_UNBOUNDED = 10
 """Searches reserved for when a request allows a search tool and names no bound; none of the recorded answers used more."""
+
+SEARCH, SEARCH_PREVIEW = "web_search_requests", "web_search_preview_requests"
+"""The units of OpenAI's web searches: its older tool and its older search models are billed at a price of their own."""
 
 
 def positive(value: Json) -> int | None:
@@ -20,7 +23,7 @@ def positive(value: Json) -> int | None:
 def fallback_models(body: Mapping[str, Json]) -> tuple[str, ...]:
     """Models that may answer instead of the one asked for (OpenRouter ``models``: openrouter.ai/docs/features/model-routing)."""
     listed = body.get("models")
-    named = (name(one) for one in (listed[:MAX_FALLBACKS] if isinstance(listed, list) else ()))
+    named = (model_name(one) for one in (listed[:MAX_FALLBACKS] if isinstance(listed, list) else ()))
     return tuple(one for one in named if one is not None and not one.isdigit() and one != body.get("model"))
 
 

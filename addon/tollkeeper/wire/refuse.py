@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import quote
 
-from tollkeeper.core.call import Ask, Endpoint
+from tollkeeper.core.call import Endpoint
 
 from .counts import Json
 
@@ -95,11 +95,11 @@ BY_PROVIDER: Mapping[str, _Shape] = MappingProxyType(
 _DIALECT_FIRST = frozenset({"anthropic-messages", "gemini-generate", "openai-responses"})
 
 
-def refusal(endpoint: Endpoint, ask: Ask | None, message: str) -> Reply:
+def refusal(endpoint: Endpoint, message: str) -> Reply:
     """The refusal of a call that was never sent: status 400, the provider's error shape, ``message`` for people.
 
-    ``ask`` is None when the request could not be read. The shape does not depend on streaming: every client looks at the status
-    first, and the Google SDKs ask for SSE but want the bare object.
+    The shape does not depend on streaming: every client looks at the status first, and the Google SDKs ask for SSE but want the
+    bare object.
     """
     if _speaks_grpc(endpoint):
         return _grpc_refusal(message)

@@ -9,12 +9,12 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from tollkeeper.core.call import Endpoint, Metering
 
-from .counts import name
+from .counts import model_name
 from .providers import PROVIDERS
 from .providers.common import COMMON
 from .providers.gateways import GATEWAY_PREFIX, HELICONE_HOSTS, UPSTREAM_OF_SLUG
 from .row import CHAT, FIXED_MODEL_DIALECTS, UNKNOWN, Provider, Row
-from .traits import FIXED_MODEL, OLD_CAP, USAGE_ASKABLE
+from .traits import COST_IN_HEADER, FIXED_MODEL, OLD_CAP, USAGE_ASKABLE
 
 MAX_PATH_CHARS = 8192
 _API_VERSION = re.compile(r"[?&]api-version=(\d{4}-\d{2}-\d{2})", re.IGNORECASE)
@@ -25,6 +25,8 @@ _OLDEST_ASKABLE = "2024-09-01"
 
 _PLAIN = Provider(name="")
 """A host that nothing more is known of."""
+_STRANGER = Provider(name="", traits=frozenset({COST_IN_HEADER}))
+"""A host that is nobody's we know: it may be a gateway of somebody's own."""
 
 
 @lru_cache(maxsize=4096)
@@ -49,7 +51,7 @@ def named_by_header(endpoint: Endpoint, headers: Mapping[str, str]) -> Endpoint:
     """
     if endpoint.dialect != "vercel-sdk":
         return endpoint
-    said = next((found for key in _MODEL_HEADERS if (found := name(headers.get(key)))), None)
+    said = next((found for key in _MODEL_HEADERS if (found := model_name(headers.get(key)))), None)
     return replace(endpoint, model_in_path=said) if said else endpoint
 
 
@@ -60,7 +62,7 @@ def model_in_query(path: str) -> str:
         said = dict(parse_qsl(query, max_num_fields=100))
     except ValueError:
         return ""
-    return name(said.get("model")) or name(said.get("deployment")) or ""
+    return model_name(said.get("model")) or model_name(said.get("deployment")) or ""
 
 
 def clean_path(path: str) -> str:
@@ -116,7 +118,7 @@ def _endpoint(provider: str, host: str, path: str, row: Row | None, raw_path: st
 def _traits(provider: str, row: Row, raw_path: str) -> frozenset[str]:
     if row.dialect is None:
         return frozenset()
-    known = PROVIDERS.get(provider, _PLAIN)
+    known = PROVIDERS.get(provider) or (_STRANGER if provider.startswith("unknown:") else _PLAIN)
     traits = set(known.traits)
     if row.dialect in FIXED_MODEL_DIALECTS:
         traits.add(FIXED_MODEL)

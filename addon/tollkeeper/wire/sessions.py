@@ -116,9 +116,12 @@ class OpenTurn:
         if not isinstance(text, str) or not text:
             return
         self._said += len(text)
-        if self._kept + len(text) <= MAX_TEXT_CHARS:
-            self._kept += len(text)
-            self._text.append(text)
+        if self._kept + len(text) > MAX_TEXT_CHARS:
+            if len(text) <= MAX_TEXT_CHARS:
+                return
+            text = text[: MAX_TEXT_CHARS - self._kept]  # it alone is too long: its head stands for it
+        self._kept += len(text)
+        self._text.append(text)
 
     @property
     def said(self) -> int:

@@ -17,14 +17,14 @@ JSON: Final = "application/json"
 SSE: Final = "text/event-stream; charset=utf-8"
 NAME: Final = "tollkeeper"
 
-NEVER_SPOKEN_TO: Final = ("GeminiCLI", "gemini-cli")
+NEVER_SPOKEN_TO: Final = ("gemini-cli",)
 """Clients whose side calls want JSON and go round when they get prose: six times, 88 seconds (docs/refusals.md)."""
 
 
 def spoken(endpoint: Endpoint, ask: Ask, path: str, client: str, message: str, at: int) -> Reply | None:
     """The refusal as an answer with status 200, streamed if it was asked for so; None where only an error will do.
 
-    ``path`` is as on the wire, ``client`` the product that the request names, ``at`` UTC microseconds.
+    ``path`` is as on the wire, ``client`` what the client is called, ``at`` UTC microseconds.
     """
     speak = _SPEAKERS.get(endpoint.dialect or "")
     if speak is None or endpoint.operation not in {"chat", "generate_content"} or client.startswith(NEVER_SPOKEN_TO):

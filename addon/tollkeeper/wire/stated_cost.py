@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
+from tollkeeper.core.call import Endpoint
+from tollkeeper.core.usage import CHARGED_NOTHING
+
 from .counts import Json, decimal, member
 from .dialect import Notes
+from .traits import COST_IN_HEADER
 
 _TICK_USD = Decimal("1e-10")
 """xAI: 10¹⁰ ticks are one dollar."""
@@ -35,6 +39,12 @@ def note_copilot_cost(payload: Mapping[str, Json], notes: Notes) -> None:
         notes.cost(nano, _NANO_AIU_USD)
 
 
+def cost_in_headers(endpoint: Endpoint, headers: Mapping[str, str]) -> Decimal | None:
+    """What a gateway says in the headers of its answer (LiteLLM); anywhere else the header says nothing."""
+    stated = decimal(headers.get("x-litellm-response-cost")) if COST_IN_HEADER in endpoint.traits else None
+    return stated if stated is not None and stated >= 0 else None
+
+
 def _gateway_cost(cost: Json, usage: Mapping[str, Json], notes: Notes) -> None:
     """OpenRouter (Vercel writes a text). With a key of one's own it states its fee, often 0, and the provider's bill beside it.
 
@@ -48,5 +58,7 @@ def _gateway_cost(cost: Json, usage: Mapping[str, Json], notes: Notes) -> None:
         own_key = upstream is not None and charged is not None and upstream > charged
     if own_key is not True:
         notes.cost(cost)
+        if usage.get("is_byok") is False and charged == 0:
+            notes.flags.add(CHARGED_NOTHING)
     elif upstream is not None:
         notes.cost(str(upstream + (charged or 0)))

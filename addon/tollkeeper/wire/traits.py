@@ -27,5 +27,8 @@ TEN_SECONDS = "ten-seconds"
 FIXED_MODEL = "fixed-model"
 """The model stands where no rewrite reaches it: in a header, a list of attempts, a path of its own, or under another key."""
 
+COST_IN_HEADER = "cost-in-header"
+"""A gateway of somebody's own, which states its cost in ``x-litellm-response-cost`` (docs.litellm.ai/docs/proxy/response_headers)."""
+
 SUBSCRIPTION = "subscription"
 """A plan's traffic: tokens are visible, the marginal price is none."""

@@ -11,7 +11,7 @@ from tollkeeper.core.call import Endpoint
 from .row import MESSAGES
 
 PREFIX: Final = "anthropic-ratelimit-unified-"
-CLIENTS: Final = ("claude-cli",)
+CLIENTS: Final = ("claude-code",)
 
 
 def client_warning(

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, count, has_count, member, name
+from tollkeeper.wire.counts import Json, count, has_count, member, model_name, name
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.material import schema_text, texts, weigh
 from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED, effort_of, fallback_models, positive
@@ -41,7 +41,7 @@ class AnthropicMessages:
         messages = body.get("messages")
         history = messages if isinstance(messages, list) else []
         return Ask(
-            model=name(body.get("model")) or endpoint.model_in_path,
+            model=model_name(body.get("model")) or endpoint.model_in_path,
             streamed=body.get("stream") is True,
             max_output_tokens=positive(body.get("max_tokens")) or positive(body.get("max_tokens_to_sample")),
             fresh=not any(isinstance(turn, dict) and turn.get("role") == "assistant" for turn in history),
@@ -165,7 +165,7 @@ class MessagesReader:
         served: list[int] = []
         for entry in entries:
             kind = name(entry.get("type", "message"))
-            usage = self._one(entry, name(entry.get("model")) or model)
+            usage = self._one(entry, model_name(entry.get("model")) or model)
             if fell_back and kind == "message" and not usage.output_tokens:
                 continue  # a model that declined is not billed (docs.anthropic.com, fallback models)
             if kind in _SERVED:

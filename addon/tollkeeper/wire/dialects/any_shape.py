@@ -10,7 +10,7 @@ from typing import Final
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, name, text
+from tollkeeper.wire.counts import Json, model_name, name, text
 from tollkeeper.wire.dialect import AnswerReader, Answers, Dialect, Notes
 
 from .anthropic_messages import AnthropicMessages
@@ -59,7 +59,7 @@ class AnyShape:
         found = (
             path.partition("models/")[2].partition(":")[0].partition("/")[0] or path if "@" in path or "models/" in path else ""
         )
-        model, vendor = ask.model or name(found), name(attempt.get("provider"))
+        model, vendor = ask.model or model_name(found), name(attempt.get("provider"))
         return replace(ask, model=f"{vendor}/{model}" if vendor and model else model)
 
     def prompt(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Iterator[str]:

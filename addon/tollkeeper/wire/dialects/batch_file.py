@@ -10,7 +10,7 @@ from dataclasses import replace
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
 from tollkeeper.wire.batch_asks import BARE_LINES, gathered, lines_of
-from tollkeeper.wire.counts import Json, member, name, text
+from tollkeeper.wire.counts import Json, member, model_name, name, text
 from tollkeeper.wire.dialect import AnswerReader, Answers, Dialect
 from tollkeeper.wire.multipart import Upload
 
@@ -79,7 +79,7 @@ def _read(dialect: Dialect, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask
     try:
         return dialect.read_ask(endpoint, body)
     except (RecursionError, ValueError, TypeError, AttributeError):  # a shape nobody has thought of: held as a request of no text
-        return Ask(model=name(body.get("model")))
+        return Ask(model=model_name(body.get("model")))
 
 
 class FileReader(WholeReader):

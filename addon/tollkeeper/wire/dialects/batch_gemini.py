@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.wire.batch_asks import gathered
-from tollkeeper.wire.counts import Json, member, name
+from tollkeeper.wire.counts import Json, member, model_name, name
 from tollkeeper.wire.dialect import AnswerReader, Answers
 from tollkeeper.wire.row import RETRIEVE
 
@@ -58,7 +58,7 @@ class OperationReader(ResultsReader):
         notes, batch = self.notes, member(payload, "metadata") or payload
         notes.ended = True
         notes.response_id = self._batch = name(payload.get("name")) or name(batch.get("name"))
-        notes.model = (name(batch.get("model")) or "").removeprefix("models/") or None
+        notes.model = (model_name(batch.get("model")) or "").removeprefix("models/") or None
         if payload.get("error"):
             notes.failed(payload["error"])
         if self._asked:

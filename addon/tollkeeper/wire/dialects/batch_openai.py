@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.wire.batch_asks import gathered
-from tollkeeper.wire.counts import Json, member, name
+from tollkeeper.wire.counts import Json, member, model_name, name
 from tollkeeper.wire.dialect import AnswerReader, Answers
 from tollkeeper.wire.row import RETRIEVE
 
@@ -34,7 +34,7 @@ class OpenAIBatch:
         file = name(found[0] if isinstance(found, list) and found else found)
         requests = body.get("requests")
         lines = (item for item in requests if isinstance(item, dict)) if isinstance(requests, list) else iter(())
-        return gathered(line_asks(endpoint, lines), model=name(body.get("model")), batch_file=file)
+        return gathered(line_asks(endpoint, lines), model=model_name(body.get("model")), batch_file=file)
 
     def prompt(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Iterator[str]:
         """See ``Dialect``."""
@@ -61,7 +61,7 @@ class BatchReader(FileReader):
         notes = self.notes
         batch = member(payload, "job") or payload  # Together wraps it
         super().body(batch)
-        notes.model = name(batch.get("model"))
+        notes.model = model_name(batch.get("model"))
         if self._asked:
             notes.pending = notes.error is None
             return

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, count, member, name, text
+from tollkeeper.wire.counts import Json, count, member, model_name, name, text
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.framing.eventstream import EXCEPTION
 from tollkeeper.wire.material import schema_text
@@ -134,7 +134,7 @@ class ConverseReader:
         trace = member(payload, "trace")
         if units := trace_units(trace.get("guardrail"), notes.flags):
             self._guardrail = units
-        if routed := name(text(member(trace, "promptRouter").get("invokedModelId")).rpartition("/")[2]):
+        if routed := model_name(text(member(trace, "promptRouter").get("invokedModelId")).rpartition("/")[2]):
             notes.model = routed
         usage = payload.get("usage")
         if isinstance(usage, dict) and has_converse_counts(usage):

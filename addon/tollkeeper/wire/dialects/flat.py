@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, member, name
+from tollkeeper.wire.counts import Json, member, model_name
 from tollkeeper.wire.dialect import Answers, Notes
 from tollkeeper.wire.material import schema_text, texts, weigh
 from tollkeeper.wire.reading_asks import positive
@@ -41,7 +41,7 @@ class FlatDialect:
         caps = [cap for path in self.caps if (cap := positive(_at(body, path)))]
         history = [turn for key in self.turns for turn in _list(inner.get(key)) if isinstance(turn, dict)]
         return Ask(
-            model=name(body.get(self.model_key)) or endpoint.model_in_path,
+            model=model_name(body.get(self.model_key)) or endpoint.model_in_path,
             streamed=stream is True or (self.streams_unless_told and stream is not False),
             max_output_tokens=min(caps, default=None),
             fresh=not any(str(turn.get("role")).lower() in _ANSWERED for turn in history),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, count, decimal, member, name, text
+from tollkeeper.wire.counts import Json, count, decimal, member, model_name, text
 from tollkeeper.wire.dialect import AnswerReader, Answers
 from tollkeeper.wire.material import texts, weigh
 
@@ -29,7 +29,7 @@ class GeminiEmbed:
     def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
         """See ``Dialect``."""
         material = weigh(_inputs(body))
-        model = endpoint.model_in_path or name(body.get("model"))
+        model = endpoint.model_in_path or model_name(body.get("model"))
         multimodal = bool(model and MULTIMODAL in model)
         return Ask(
             model=model.rpartition("/")[2] if model else None,

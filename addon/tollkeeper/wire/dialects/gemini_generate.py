@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from tollkeeper.core.call import EMPTY_TERMS, Ask, Endpoint
 from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, count, has_count, member, name
+from tollkeeper.wire.counts import Json, count, has_count, member, model_name
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.material import schema_text, texts, weigh
 from tollkeeper.wire.reading_asks import at_least_one, effort_in, positive
@@ -63,7 +63,7 @@ class GeminiGenerate:
         config = _either(request, "generationConfig", "generation_config")
         contents = request.get("contents")
         turns = contents if isinstance(contents, list) else []
-        model = name(body.get("model"))
+        model = model_name(body.get("model"))
         schemas = schema_text(request.get("tools")) + schema_text(
             config.get("responseSchema") or config.get("responseJsonSchema")
         )
@@ -115,6 +115,8 @@ class GenerateReader:
         self._from_maps = False
         self._from_own_data = False
         self._finished = False
+        self._going_on: set[int] = set()
+        """Candidates that have said something since they last finished: between rounds of built-in tools each finishes more than once."""
 
     def wants(self, data: bytes) -> bool:
         """See ``AnswerReader``."""
@@ -140,6 +142,8 @@ class GenerateReader:
             if isinstance(candidate, dict):
                 reason = candidate.get("finishReason")
                 self._finished = self._finished or bool(reason)
+                index = candidate.get("index")
+                (self._going_on.discard if reason else self._going_on.add)(index if type(index) is int and 0 <= index < 8 else 0)
                 if isinstance(reason, str) and reason in _FILTERED:
                     notes.refused(reason)
                 self._note_grounding(member(candidate, "groundingMetadata"))
@@ -148,7 +152,7 @@ class GenerateReader:
             notes.refused(blocked)
         self._take(payload.get("usageMetadata"))
         notes.ended = self._finished
-        notes.final = self._finished and self._usage is not None
+        notes.final = self._finished and not self._going_on and self._usage is not None
 
     def _take(self, usage: Json) -> None:
         if not isinstance(usage, dict):

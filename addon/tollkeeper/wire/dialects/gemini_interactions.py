@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, count, has_count, member, name
+from tollkeeper.wire.counts import Json, count, has_count, member, model_name, name
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.material import schema_text, texts, weigh
 from tollkeeper.wire.reading_asks import positive
@@ -47,7 +47,7 @@ class GeminiInteractions:
         inputs = _inputs(body)
         material = weigh(inputs)
         config = member(body, "generation_config") or member(body, "generationConfig")
-        model = name(body.get("model")) or name(body.get("agent"))
+        model = model_name(body.get("model")) or model_name(body.get("agent"))
         model = model.rpartition("/")[2] if model else endpoint.model_in_path
         schemas = schema_text(body.get("tools")) + schema_text(body.get("response_format"))
         fees = tool_fees(body.get("tools"), model or "")
@@ -142,8 +142,8 @@ class InteractionsReader:
     def _interaction(self, interaction: Mapping[str, Json]) -> None:
         notes = self.notes
         served = member(interaction, "modelInteraction") or member(interaction, "agentInteraction")
-        named = name(interaction.get("model")) or name(interaction.get("agent")) or name(served.get("model"))
-        named = named or name(served.get("agent"))
+        named = model_name(interaction.get("model")) or model_name(interaction.get("agent")) or model_name(served.get("model"))
+        named = named or model_name(served.get("agent"))
         notes.model = named.rpartition("/")[2] if named else notes.model
         notes.response_id = notes.response_id or resource_id(interaction.get("id")) or resource_id(interaction.get("name"))
         note_tier(notes, pick(interaction, "service_tier"))

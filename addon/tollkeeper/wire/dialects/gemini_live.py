@@ -12,7 +12,7 @@ from dataclasses import replace
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.clock import Clock
 from tollkeeper.core.usage import MAX_COUNT, Usage
-from tollkeeper.wire.counts import Json, count, member, name
+from tollkeeper.wire.counts import Json, count, member, model_name, name
 from tollkeeper.wire.dialect import Notes
 from tollkeeper.wire.material import schema_text, texts
 from tollkeeper.wire.reading_asks import positive
@@ -78,7 +78,8 @@ class GeminiLiveSession:
         self._heard(realtime)
         for said in (content, response, member({"": realtime}, "").get("text")):
             self._new_tokens = min(
-                MAX_COUNT, self._new_tokens + sum(len(one.encode()) for one in texts((said,))) // _BYTES_PER_TOKEN
+                MAX_COUNT,
+                self._new_tokens + sum(len(one.encode("utf-8", "replace")) for one in texts((said,))) // _BYTES_PER_TOKEN,
             )
         starts = isinstance(content, dict) and pick(content, "turn_complete") is True
         if isinstance(realtime, dict):
@@ -261,7 +262,7 @@ def gemini_live_session(endpoint: Endpoint, model: str, clock: Clock) -> Session
 
 def _bare(model: Json) -> str | None:
     """``models/x`` and ``projects/…/models/x`` as ``x``."""
-    return name(model.rpartition("/")[2]) if isinstance(model, str) else None
+    return model_name(model.rpartition("/")[2]) if isinstance(model, str) else None
 
 
 def _parts(turn: Json) -> Iterator[Mapping[str, Json]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, decimal, member, name
+from tollkeeper.wire.counts import Json, decimal, member, model_name, name
 from tollkeeper.wire.dialect import AnswerReader, Answers
 from tollkeeper.wire.material import texts
 
@@ -35,7 +35,7 @@ class GeminiPredict:
     def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
         """See ``Dialect``."""
         inputs = list(texts(_inputs(body)))
-        model = endpoint.model_in_path or name(body.get("model")) or ""
+        model = endpoint.model_in_path or model_name(body.get("model")) or ""
         model = model.rpartition("/")[2]
         unit, number = _asked(endpoint, model, body)
         return Ask(

@@ -14,7 +14,7 @@ from decimal import ROUND_CEILING
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.clock import US_PER_SECOND, Clock
 from tollkeeper.core.usage import MAX_COUNT, Usage
-from tollkeeper.wire.counts import Json, counts_only, decimal, member, name
+from tollkeeper.wire.counts import Json, counts_only, decimal, member, model_name, name
 from tollkeeper.wire.dialect import Notes, error_class
 from tollkeeper.wire.sessions import Opening, OpenTurn, Refused, SessionReader, Turn
 
@@ -31,7 +31,7 @@ class LiveSession:
     """Reads one Live socket."""
 
     def __init__(self, endpoint: Endpoint, model: str, clock: Clock) -> None:
-        self.notes = Notes(model=name(model))
+        self.notes = Notes(model=model_name(model))
         self._clock = clock
         self._delegated = ResponsesSession(endpoint, "", clock)
         self._slice: OpenTurn | None = None
@@ -44,7 +44,7 @@ class LiveSession:
         """See ``SessionReader``. The session begins with ``session.start``, which names the model."""
         if payload.get("type") != "session.start" or self._slice is not None:
             return None
-        self.notes.model = name(member(payload, "session").get("model")) or self.notes.model
+        self.notes.model = model_name(member(payload, "session").get("model")) or self.notes.model
         return self._next_slice()
 
     def server(self, payload: Mapping[str, Json]) -> Opening | None:

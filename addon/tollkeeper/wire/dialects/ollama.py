@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, count, has_count, member, name
+from tollkeeper.wire.counts import Json, count, has_count, member, model_name
 from tollkeeper.wire.dialect import AnswerReader
 from tollkeeper.wire.material import texts
 
@@ -58,7 +58,7 @@ class OllamaReader(FlatReader):
     def take(self, payload: Mapping[str, Json]) -> None:
         """See ``FlatReader``."""
         notes = self.notes
-        notes.model = name(payload.get("model")) or notes.model
+        notes.model = model_name(payload.get("model")) or notes.model
         if payload.get("error"):
             notes.failed(payload["error"])
         if any(has_count(payload, key) for key in _COUNTS):

@@ -16,7 +16,7 @@ from math import ceil
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import MAX_COUNT, Usage
-from tollkeeper.wire.counts import Json, decimal, name, text
+from tollkeeper.wire.counts import Json, decimal, model_name, text
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes, body_error
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage
 from tollkeeper.wire.material import texts, weigh
@@ -50,7 +50,7 @@ class OpenAITranscription:
 
     def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
         """See ``Dialect``. A multipart body comes as its fields; OpenRouter takes the sound as base64 in JSON."""
-        model = name(body.get("model"))
+        model = model_name(body.get("model"))
         seconds, measured = _length(body)
         least = 10 if TEN_SECONDS in endpoint.traits else 1
         whole = max(least, ceil(seconds)) if seconds else 0
@@ -180,7 +180,7 @@ class OpenAISpeech:
 
     def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
         """See ``Dialect``."""
-        model = name(body.get("model"))
+        model = model_name(body.get("model"))
         characters = sum(len(one) for one in texts((body.get("input"),)))
         by_tokens = _SPOKEN_BY_TOKENS.search(model or endpoint.model_in_path or "") is not None
         units = {"input_characters": characters}

@@ -3,15 +3,18 @@
 Reference: platform.openai.com/docs/api-reference/chat; deviations: docs/wire.md, "Counting".
 """
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from tollkeeper.core.call import Ask, Endpoint
-from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, member, name
+from tollkeeper.core.usage import EMPTY, Usage
+from tollkeeper.wire.counts import Json, member, model_name, name
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage, later
 from tollkeeper.wire.material import schema_text, texts, weigh
-from tollkeeper.wire.reading_asks import at_least_one, effort_of, fallback_models, positive
+from tollkeeper.wire.reading_asks import SEARCH, SEARCH_PREVIEW, at_least_one, effort_of, fallback_models, positive
+from tollkeeper.wire.row import RETRIEVE
 from tollkeeper.wire.stated_cost import note_copilot_cost, note_stated_cost
 from tollkeeper.wire.traits import OLD_CAP, USAGE_UNASKED
 
@@ -19,6 +22,10 @@ _ANSWERED = frozenset({"assistant", "tool", "function"})
 _TOKEN_BYTES = 4
 """What an encoded token counts as input: about four bytes of English text."""
 _SCHEMAS = ("tools", "functions", "response_format")
+
+_UNDEFERRED = frozenset({"choices", "usage", "error"})
+_MAX_MODELS = 64
+_SEARCH_MODEL = re.compile(r"(?:^|/)gpt-[a-z0-9.-]+-search-(preview|api)", re.IGNORECASE)
 
 _FILTERED = ("content_filter", "sensitive", "refusal")
 """Finish reasons that say a filter or the model refused (``sensitive``: Z.ai, docs.z.ai/api-reference)."""
@@ -38,8 +45,10 @@ class OpenAIChat:
         caps = [cap for key in ("max_completion_tokens", "max_tokens") if (cap := positive(body.get(key)))]
         messages = body.get("messages")
         history = messages if isinstance(messages, list) else []
+        model = model_name(body.get("model"))
+        searches = _searches(model) if endpoint.operation == "chat" else EMPTY
         return Ask(
-            model=name(body.get("model")),
+            model=model,
             streamed=streamed,
             max_output_tokens=min(caps, default=None),
             choices=max(at_least_one(body.get("n")), at_least_one(body.get("best_of"))),
@@ -52,7 +61,8 @@ class OpenAIChat:
             cache_write_ttl=material.cache_write_ttl,
             service_tier=name(body.get("service_tier")),
             effort=effort_of(body.get("reasoning_effort") or member(body, "reasoning").get("effort")),
-            server_tools=int(isinstance(body.get("web_search_options"), dict)),
+            server_tools=int(bool(searches) or isinstance(body.get("web_search_options"), dict)),
+            units=searches,
             fallback_models=fallback_models(body),
         )
 
@@ -84,6 +94,7 @@ class ChatReader:
         self._endpoint = endpoint
         self._ask = ask
         self._usage: Mapping[str, Json] | None = None
+        self._by_model: tuple[tuple[str | None, Mapping[str, Json]], ...] = ()
         self._finished = False
         self._begun = False
 
@@ -134,11 +145,29 @@ class ChatReader:
             notes.term("service_tier", usage.get("service_tier"))
             if self._endpoint.provider == "perplexity":
                 notes.term("search_context_size", usage.get("search_context_size"))
+            self._by_model = _breakdown(payload) or self._by_model
         note_copilot_cost(payload, notes)
+        self._note_deferred(payload)
         # A usage beside an unfinished choice is a running figure (Perplexity, DeepSeek), until the stream has ended in good order:
         # Snowflake writes neither finish reasons nor an end mark.
         notes.final = notes.final or (self._usage is not None and (self._finished or not choices))
         notes.ended = notes.ended or (usage is not None and not any("finish_reason" in choice for choice in choices))
+
+    def _note_deferred(self, payload: Mapping[str, Json]) -> None:
+        """xAI answers ``deferred: true`` with an id, under which the answer is read later: there it is billed.
+
+        docs.x.ai/developers/advanced-api-usage/deferred-chat-completions.
+        """
+        notes = self.notes
+        if self._endpoint.provider != "xai":
+            return
+        if self._endpoint.operation == RETRIEVE:
+            asked = name(self._endpoint.path.rpartition("/")[2])
+            notes.repeatable = True
+            notes.results_of = (asked,) if asked and (self._usage is not None or notes.error) else ()
+        elif "request_id" in payload and _UNDEFERRED.isdisjoint(payload):
+            notes.response_id = name(payload["request_id"])
+            notes.pending = notes.ended = True
 
     def _find_usage(self, payload: Mapping[str, Json], choices: list[Mapping[str, Json]]) -> Mapping[str, Json] | None:
         places = [payload.get("usage"), *(choice.get("usage") for choice in choices)]  # Moonshot: in the choice
@@ -149,8 +178,14 @@ class ChatReader:
         """See ``AnswerReader``."""
         if self._usage is None:
             return ()
+        traits, flags = self._endpoint.traits, self.notes.flags
         model = self.notes.model or self._ask.model
-        usage = inclusive_usage(self._usage, model, self._endpoint.traits, self.notes.flags)
+        usage = inclusive_usage(self._usage, model, traits, flags)
+        parts = tuple(inclusive_usage(part, served or model, traits, flags) for served, part in self._by_model)
+        if parts and sum(map(_tokens, parts)) >= _tokens(usage):
+            return parts
+        if self._endpoint.operation in {"chat", RETRIEVE} and (searches := _searches(model)):
+            usage = replace(usage, units={**usage.units, **searches})
         return (usage,)
 
     def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
@@ -166,6 +201,23 @@ class ChatReader:
                 )
                 calls = holder.get("tool_calls")
                 yield from texts(member(call, "function") for call in (calls if isinstance(calls, list) else ()))
+
+
+def _searches(model: str | None) -> Mapping[str, int]:
+    """The search that a search model makes before each answer, billed besides (developers.openai.com/api/docs/pricing)."""
+    found = _SEARCH_MODEL.search(model) if model else None
+    return EMPTY if found is None else {SEARCH_PREVIEW if found[1] == "preview" else SEARCH: 1}
+
+
+def _breakdown(payload: Mapping[str, Json]) -> tuple[tuple[str | None, Mapping[str, Json]], ...]:
+    """What each model of Groq's compound systems used (groq-python, ``UsageBreakdown``); nothing where any of it is unclear."""
+    listed = member(payload, "usage_breakdown").get("models")
+    found = [(one, one.get("usage")) for one in listed[:_MAX_MODELS] if isinstance(one, dict)] if isinstance(listed, list) else []
+    return tuple((model_name(one.get("model")), usage) for one, usage in found if isinstance(usage, dict) and has_counts(usage))
+
+
+def _tokens(usage: Usage) -> int:
+    return usage.total_input_tokens + usage.output_tokens
 
 
 def _tokens_sent(body: Mapping[str, Json]) -> Iterator[int]:

@@ -8,33 +8,23 @@ Reference: platform.openai.com/docs/api-reference/images, docs.x.ai/developers/c
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from math import ceil
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import MAX_COUNT, Usage
-from tollkeeper.wire.counts import Json, counts_only, member, name
+from tollkeeper.wire.counts import Json, counts_only, member, model_name, name
 from tollkeeper.wire.dialect import MAX_RAW_OBJECTS, AnswerReader, Answers, body_error
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage
 from tollkeeper.wire.material import texts, weigh
 from tollkeeper.wire.reading_asks import flag, whole
 from tollkeeper.wire.stated_cost import note_stated_cost
 
+from .picture_tokens import PARTIAL_TOKENS, picture_tokens, sides
 from .whole import WholeReader
 
 MAX_PICTURES = 128
-PARTIAL_TOKENS = 100
-"""What each partial picture of a stream adds (platform.openai.com/docs/guides/image-generation)."""
-
 _BY_TOKENS = re.compile(r"(?:^|[/.:])(?:chatgpt|gpt)-image|gpt-[\d.]+-image", re.IGNORECASE)
-_FIXED_SIZES = re.compile(r"(?:^|[/.:])(?:chatgpt-image|gpt-image-1(?![\d]))", re.IGNORECASE)
 _DALL_E = re.compile(r"dall-?e-?([23])", re.IGNORECASE)
-_SIZE = re.compile(r"([1-9]\d{1,4})\s*[xX×*]\s*([1-9]\d{1,4})")
 _MEGAPIXEL = 1024 * 1024
-_TOKENS_PER_MEGAPIXEL = {"low": 272, "medium": 1056, "high": 4160}
-"""gpt-image-1 and 1.5: 272/1,056/4,160 tokens at 1024², 1.5 times as many for the larger sizes (the same guide)."""
-_NEWER_TOKENS_PER_MEGAPIXEL = {"low": 450, "medium": 1900, "high": 7200}
-"""gpt-image-2 and later, a bound: $0.006, $0.053 and $0.211 at 1024² and $30 per million are 200, 1,767 and 7,034."""
-_AUTO_MEGAPIXELS = 4
 _TEXT_TOKENS = 600
 """Held for what newer models write besides the picture."""
 _PICTURES_IN = ("image", "images", "mask", "image_url", "reference_images")
@@ -48,7 +38,7 @@ class OpenAIImages:
 
     def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
         """See ``Dialect``. A multipart body comes as its fields: figures as text, files as uploads."""
-        model = name(body.get("model"))
+        model = model_name(body.get("model"))
         pictures = min(whole(body.get("n")) or whole(body.get("num_images")) or whole(body.get("variants")) or 1, MAX_PICTURES)
         size, pixels = _size(body)
         quality = name(body.get("quality"))
@@ -194,19 +184,14 @@ def _size(body: Mapping[str, Json]) -> tuple[str | None, int]:
         stated = f"{width}x{height}" if width and height else None
     if stated is None:
         return None, 0
-    match = _SIZE.fullmatch(stated.strip())
-    if match is None:
+    if (found := sides(stated)) is None:
         return name(stated), 0
-    return f"{match[1]}x{match[2]}", int(match[1]) * int(match[2])
+    return f"{found[0]}x{found[1]}", found[0] * found[1]
 
 
 def _tokens(model: str, pixels: int, quality: str | None, partial: int) -> int:
-    """The most output tokens of one picture; what the quality leaves open is taken for high."""
-    fixed = _FIXED_SIZES.search(model) is not None
-    table = _TOKENS_PER_MEGAPIXEL if fixed else _NEWER_TOKENS_PER_MEGAPIXEL
-    per_megapixel = table.get((quality or "").lower(), table["high"])
-    open_size = _MEGAPIXEL * 3 // 2 if fixed else _AUTO_MEGAPIXELS * _MEGAPIXEL
-    return ceil(per_megapixel * max(pixels or open_size, _MEGAPIXEL) / _MEGAPIXEL) + partial * PARTIAL_TOKENS + _TEXT_TOKENS
+    """The most output tokens of one picture."""
+    return picture_tokens(model, pixels, quality) + partial * PARTIAL_TOKENS + _TEXT_TOKENS
 
 
 def _number_of(value: Json) -> int:

@@ -7,20 +7,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from tollkeeper.core.call import Ask, Endpoint
-from tollkeeper.core.usage import EMPTY, Usage
-from tollkeeper.wire.counts import Json, count, member, name
+from tollkeeper.core.usage import EMPTY, MAX_COUNT, Usage
+from tollkeeper.wire.counts import Json, count, member, model_name, name
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage
 from tollkeeper.wire.material import schema_text, texts, weigh
 from tollkeeper.wire.plans import windows_of_event
-from tollkeeper.wire.reading_asks import SEARCHES_UNBOUNDED, effort_of, positive
+from tollkeeper.wire.reading_asks import SEARCH, SEARCH_PREVIEW, SEARCHES_UNBOUNDED, effort_of, positive
 from tollkeeper.wire.row import RETRIEVE
 from tollkeeper.wire.stated_cost import note_copilot_cost, note_stated_cost
+
+from .picture_tokens import picture_tokens, sides
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done"})
 _UNDER_WAY = frozenset({"queued", "in_progress"})
 _STATE = ("previous_response_id", "conversation")
 _SERVER_TOOLS = ("web_search", "file_search")
+_OLDER_SEARCH = "web_search_preview"
 _XAI_TOOLS = {
     "web_search_calls": "web_search_requests",
     "x_search_calls": "social_search_requests",
@@ -46,7 +49,7 @@ class OpenAIResponses:
         material = weigh((body.get("input"), body.get("instructions")))
         schemas = schema_text(body.get("tools")) + schema_text(member(body, "text").get("format"))
         return Ask(
-            model=name(body.get("model")),
+            model=model_name(body.get("model")),
             streamed=body.get("stream") is True,
             max_output_tokens=positive(body.get("max_output_tokens")),
             fresh=not any(body.get(key) for key in _STATE) and not _has_answer(body.get("input")),
@@ -56,7 +59,7 @@ class OpenAIResponses:
             service_tier=name(body.get("service_tier")),
             effort=effort_of(member(body, "reasoning").get("effort")),
             server_tools=_server_tools(body),
-            units={"output_images": 1} if _may_draw(body) else EMPTY,
+            units=_units(body),
         )
 
     def prompt(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Iterator[str]:
@@ -184,11 +187,14 @@ class ResponsesReader:
 
     def calls(self) -> tuple[Usage, ...]:
         """See ``AnswerReader``. Hosted tools are not in ``usage``: they are counted from the output items."""
-        if self._usage is None:
-            return ()
         if self._endpoint.operation == RETRIEVE and not self.notes.repeatable:
             return ()  # it was billed to whoever asked for it, while it was made
         model = self.notes.model or self._ask.model
+        if self._usage is None:
+            drawn = self._image_call()
+            self.notes.counted = bool(drawn)
+            return (*drawn, Usage(model=model)) if drawn else ()  # the last one takes what is counted from the text
+        self.notes.counted = False
         usage = inclusive_usage(self._usage, model, self._endpoint.traits, self.notes.flags)
         return (replace(usage, units={**usage.units, **self._tool_units()}), *self._image_call())
 
@@ -199,7 +205,7 @@ class ResponsesReader:
         searches = sum(1 for item in self._items if item.get("type") == "web_search_call" and _is_search(item))
         stated = member(self._tool_usage, "web_search").get("num_requests")
         units = {
-            "web_search_requests": count(stated, flags) if stated is not None else searches,
+            self._search_unit(): count(stated, flags) if stated is not None else searches,
             "file_search_requests": sum(1 for item in self._items if item.get("type") == "file_search_call"),
             "code_interpreter_sessions": len(
                 {name(item.get("container_id")) for item in self._items if item.get("type") == "code_interpreter_call"}
@@ -207,14 +213,25 @@ class ResponsesReader:
         }
         return {unit: found for unit, found in units.items() if found}
 
+    def _search_unit(self) -> str:
+        """The older tool has a price of its own; where both are offered nothing tells which one searched."""
+        kinds = [kind for tool in _parts(self._tools) if (kind := str(tool.get("type", ""))).startswith("web_search")]
+        return SEARCH_PREVIEW if kinds and all(kind.startswith(_OLDER_SEARCH) for kind in kinds) else SEARCH
+
     def _image_call(self) -> tuple[Usage, ...]:
-        image = member(self._tool_usage, "image_gen")
-        if not any(count(image.get(key), self.notes.flags) for key in ("input_tokens", "output_tokens")):
+        """What the image tool drew, at its own model: by the tokens that are stated, else by the pictures that were finished."""
+        flags, image = self.notes.flags, member(self._tool_usage, "image_gen")
+        tools = [tool for tool in _parts(self._tools) if tool.get("type") == "image_generation"]
+        model = next((found for tool in tools if (found := model_name(tool.get("model")))), "gpt-image-1")
+        if any(count(image.get(key), flags) for key in ("input_tokens", "output_tokens")):
+            self.notes.raw.append({"image_gen": _numbers(image)})
+            return (inclusive_usage(image, model, frozenset(), flags),)
+        drawn = [item for item in self._items if item.get("type") == "image_generation_call" and item.get("status") != "failed"]
+        if not drawn:
             return ()
-        self.notes.raw.append({"image_gen": _numbers(image)})
-        tools = self._tools if isinstance(self._tools, list) else []
-        models = [name(tool.get("model")) for tool in tools if isinstance(tool, dict) and tool.get("type") == "image_generation"]
-        return (inclusive_usage(image, next((model for model in models if model), "gpt-image-1"), frozenset(), self.notes.flags),)
+        flags.add("estimated-images")
+        tokens = min(MAX_COUNT, sum(_picture_tokens(model, item, tools) for item in drawn))
+        return (Usage(model=model, output_tokens=tokens, units={"image_output_tokens": tokens}),)
 
     def visible(self, payload: Mapping[str, Json]) -> Iterator[str]:
         """See ``AnswerReader``. Audio deltas are base64 and ``obfuscation`` is padding: neither is text."""
@@ -229,6 +246,13 @@ class ResponsesReader:
 
 def _parts(content: Json) -> list[Mapping[str, Json]]:
     return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+
+
+def _picture_tokens(model: str, item: Mapping[str, Json], tools: list[Mapping[str, Json]]) -> int:
+    """Of one picture, by its own quality and size; else by those that the tool was set to."""
+    stated = {**(tools[0] if len(tools) == 1 else {}), **{key: value for key, value in item.items() if value is not None}}
+    width, height = sides(stated.get("size")) or (0, 0)
+    return picture_tokens(model, width * height, stated.get("quality"))
 
 
 def _numbers(usage: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -250,6 +274,13 @@ def _has_answer(turns: Json) -> bool:
         ):
             return True
     return False
+
+
+def _units(body: Mapping[str, Json]) -> Mapping[str, int]:
+    """What it may be billed besides, for the hold: a picture at the ceiling, and the older search tool at its own price."""
+    searches = _server_tools(body)
+    older = searches and any(str(tool.get("type", "")).startswith(_OLDER_SEARCH) for tool in _parts(body.get("tools")))
+    return {**({"output_images": 1} if _may_draw(body) else EMPTY), **({SEARCH_PREVIEW: searches} if older else EMPTY)}
 
 
 def _may_draw(body: Mapping[str, Json]) -> bool:

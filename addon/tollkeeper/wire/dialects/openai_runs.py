@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, member, name
+from tollkeeper.wire.counts import Json, member, model_name, name
 from tollkeeper.wire.dialect import AnswerReader, Answers, Notes
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage
 from tollkeeper.wire.material import texts, weigh
@@ -27,7 +27,7 @@ class OpenAIRuns:
         """See ``Dialect``. What the thread and the assistant already hold is not in the request."""
         material = weigh(body.get(key) for key in _TURNS)
         return Ask(
-            model=name(body.get("model")),
+            model=model_name(body.get("model")),
             streamed=body.get("stream") is True,
             max_output_tokens=positive(body.get("max_completion_tokens")),
             fresh=False,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import MAX_COUNT, Usage
-from tollkeeper.wire.counts import Json, member, name, text
+from tollkeeper.wire.counts import Json, member, model_name, name, text
 from tollkeeper.wire.dialect import AnswerReader, Answers, body_error
 from tollkeeper.wire.material import weigh
 from tollkeeper.wire.reading_asks import whole
@@ -39,7 +39,7 @@ class OpenAIVideo:
 
     def read_ask(self, endpoint: Endpoint, body: Mapping[str, Json]) -> Ask:
         """See ``Dialect``. A multipart body comes as its fields."""
-        model = name(body.get("model"))
+        model = model_name(body.get("model"))
         usual = next((known for known in _DEFAULTS if known[0].search(model or endpoint.model_in_path or "")), None)
         stated = next(
             (found for key in ("seconds", "duration", "n_seconds", "duration_seconds") if (found := whole(body.get(key)))), None

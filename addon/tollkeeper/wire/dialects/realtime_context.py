@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tollkeeper.core.call import Ask
 from tollkeeper.core.usage import MAX_COUNT, Usage
-from tollkeeper.wire.counts import Json, member, name
+from tollkeeper.wire.counts import Json, member, model_name, name
 from tollkeeper.wire.material import schema_text, weigh
 from tollkeeper.wire.reading_asks import positive
 from tollkeeper.wire.sessions import OpenTurn
@@ -32,7 +32,7 @@ class Context:
     """The settings and the weight of one session's conversation."""
 
     def __init__(self, model: str) -> None:
-        self.model: str | None = name(model)
+        self.model: str | None = model_name(model)
         self.transcription_model: str | None = None
         self.starts_by_itself = False
         """Whether responses, or transcriptions in a session of those, begin without the client's word."""
@@ -48,9 +48,9 @@ class Context:
     def session(self, session: Mapping[str, Json]) -> None:
         """Take the settings that the provider confirms. GA puts them under ``audio.input`` and ``audio.output``."""
         heard, spoken = member(member(session, "audio"), "input"), member(member(session, "audio"), "output")
-        self.model = name(session.get("model")) or self.model
+        self.model = model_name(session.get("model")) or self.model
         transcription = member(heard, "transcription") or member(session, "input_audio_transcription")
-        self.transcription_model = name(transcription.get("model")) or self.transcription_model
+        self.transcription_model = model_name(transcription.get("model")) or self.transcription_model
         detection = heard.get("turn_detection") if "turn_detection" in heard else session.get("turn_detection")
         kind = name(session.get("type")) or name(session.get("object")) or ""
         only_transcribes = "transcription" in kind
@@ -84,7 +84,7 @@ class Context:
         seen = self._known_tokens * _BYTES_PER_TEXT_TOKEN
         heard = self._new_audio_bytes * _HEARD_TOKENS_PER_SECOND // self._in_rate
         return Ask(
-            model=name(response.get("model")) or self.model,
+            model=model_name(response.get("model")) or self.model,
             streamed=True,
             fresh=False,  # its history is with the provider
             max_output_tokens=cap or MAX_OUTPUT_TOKENS,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.clock import US_PER_SECOND, Clock
 from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, member, name
+from tollkeeper.wire.counts import Json, member, model_name, name, rounded_up
 from tollkeeper.wire.dialect import Notes, error_class
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage
 from tollkeeper.wire.sessions import MAX_OPEN_TURNS, Opening, OpenTurn, Refused, SessionReader, Turn
@@ -44,6 +44,7 @@ class RealtimeSession:
         self._clock = clock
         self._by_time = by_time
         self._paid_until = clock()
+        self._paid_seconds = 0
         self._numbers = 0
         self._asked: deque[tuple[str, OpenTurn]] = deque()
         """Turns that the client asked for and that have not begun, with the ids of their events."""
@@ -79,7 +80,7 @@ class RealtimeSession:
         elif kind == "response.created":
             return self._created(member(payload, "response"))
         elif kind == "response.done":
-            self._done(member(payload, "response"))
+            self._done(member(payload, "response"), payload.get("usage"))
             return self._stand_ready()
         elif kind == _TRANSCRIBED:
             self._transcribed(payload)
@@ -173,20 +174,23 @@ class RealtimeSession:
         else:
             turn.say(delta)
 
-    def _done(self, response: Mapping[str, Json]) -> None:
+    def _done(self, response: Mapping[str, Json], beside: Json) -> None:
+        """A response is over. ``beside``: the event's own usage, where xAI's figures stand; its ``response.usage`` is empty."""
         identity = name(response.get("id")) or ""
         turn = self._running.pop(identity, None)
         if turn is None and not identity and len(self._running) == 1:
             turn = self._running.popitem()[1]
-        if turn is None:  # its beginning was not seen, or it was refused
+        if turn is None and self._asked:  # its beginning was lost: it is the oldest that was asked for
+            turn = self._asked.popleft()[1]
+        if turn is None:  # nobody asked for it, or it was refused
             turn = self._new_turn(self._context.ask(response))
         notes = turn.notes
         notes.response_id = notes.response_id or identity or None
-        notes.model = name(response.get("model")) or notes.model
+        notes.model = model_name(response.get("model")) or notes.model
         if (error := member(response, "status_details").get("error")) is not None or response.get("status") == "failed":
             notes.error = _code(error)
-        usage = response.get("usage")
-        if isinstance(usage, dict) and has_counts(usage):
+        usage = next((one for one in (response.get("usage"), beside) if isinstance(one, dict) and has_counts(one)), None)
+        if usage is not None:
             notes.keep_raw(usage)
             note_stated_cost(usage, notes)
             notes.final = True
@@ -195,7 +199,7 @@ class RealtimeSession:
             if notes.error and not turn.calls[0].total_input_tokens and not turn.calls[0].output_tokens:
                 turn.calls = ()  # a failed response states zeros (openai-python #2502)
         if self._by_time:
-            turn.calls = (Usage(model=notes.model, units=self._timed_units()),)
+            turn.calls = (Usage(model=notes.model, units=self._timed_units(member({"": beside}, ""))),)
         self._close(turn, cut=False)
 
     def _transcribed(self, payload: Mapping[str, Json]) -> None:
@@ -230,10 +234,17 @@ class RealtimeSession:
     def _unpaid_seconds(self) -> int:
         return max(0, -(-(self._clock() - self._paid_until) // US_PER_SECOND))
 
-    def _timed_units(self) -> dict[str, int]:
-        """What xAI bills: seconds of connection since the last time, and text messages the client put in."""
-        seconds, messages = self._unpaid_seconds(), self._context.take_text_messages()
-        self._paid_until += seconds * US_PER_SECOND
+    def _timed_units(self, usage: Mapping[str, Json]) -> dict[str, int]:
+        """What xAI bills: seconds of connection since the last time, and text messages the client put in.
+
+        The ``billable_audio_seconds`` that it states are those of the whole session so far (no schema has them; by captures of two
+        clients' authors): they count where the clock has less, as it has for recorded frames.
+        """
+        unpaid, messages = self._unpaid_seconds(), self._context.take_text_messages()
+        self._paid_until += unpaid * US_PER_SECOND
+        stated = rounded_up(usage.get("billable_audio_seconds"), self.notes.flags)
+        seconds = max(unpaid, stated - self._paid_seconds)
+        self._paid_seconds += seconds
         units = {"audio_seconds": seconds, "input_text_messages": messages}
         return {unit: found for unit, found in units.items() if found}
 

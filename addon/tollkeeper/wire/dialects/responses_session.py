@@ -13,7 +13,7 @@ from dataclasses import replace
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.clock import Clock
 from tollkeeper.core.usage import MAX_COUNT, Usage
-from tollkeeper.wire.counts import Json, member, name
+from tollkeeper.wire.counts import Json, member, model_name, name
 from tollkeeper.wire.dialect import Notes
 from tollkeeper.wire.sessions import MAX_OPEN_TURNS, Opening, OpenTurn, Refused, SessionReader, Turn
 
@@ -93,7 +93,7 @@ class ResponsesSession:
         if kind == "response.created" and lane is not None and lane.lost_its_end(payload):
             self._end(key, cut=True)
         if kind in _BEGINS and (lane is None or not lane.turns):
-            model = name(member(payload, "response").get("model")) or self._model or None
+            model = model_name(member(payload, "response").get("model")) or self._model or None
             opening = self._begin(key, Ask(model=model, streamed=True, fresh=False))
             lane = self._lanes[key]
         if lane is None or not lane.turns:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, count, has_count, member, name
+from tollkeeper.wire.counts import Json, count, has_count, member, model_name, name
 from tollkeeper.wire.dialect import AnswerReader
 from tollkeeper.wire.material import texts
 
@@ -50,7 +50,7 @@ class VercelReader(FlatReader):
             notes.identity(holder, "modelId")
         gateway = member(member(payload, "providerMetadata"), "gateway")
         routing = member(gateway, "routing")
-        notes.model = name(routing.get("canonicalSlug")) or name(routing.get("originalModelId")) or notes.model
+        notes.model = model_name(routing.get("canonicalSlug")) or model_name(routing.get("originalModelId")) or notes.model
         notes.response_id = name(gateway.get("generationId")) or notes.response_id
         notes.cost(gateway.get("gatewayCost") if gateway.get("gatewayCost") is not None else gateway.get("cost"))
         usage = payload.get("usage")

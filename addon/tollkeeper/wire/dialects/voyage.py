@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import Usage
-from tollkeeper.wire.counts import Json, count, has_count, member, name
+from tollkeeper.wire.counts import Json, count, has_count, member, model_name
 from tollkeeper.wire.dialect import AnswerReader
 
 from .flat import FlatDialect, FlatReader
@@ -31,7 +31,7 @@ class VoyageReader(FlatReader):
 
     def take(self, payload: Mapping[str, Json]) -> None:
         """See ``FlatReader``."""
-        self.notes.model = name(payload.get("model")) or self.notes.model
+        self.notes.model = model_name(payload.get("model")) or self.notes.model
         usage = member(payload, "usage")
         if any(has_count(usage, key) for key in ("text_tokens", "image_pixels", "total_tokens")):
             self.keep(usage)

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.usage import MAX_COUNT, Usage
-from tollkeeper.wire.counts import Json, decimal, has_count, member, name, rounded_up
+from tollkeeper.wire.counts import Json, decimal, has_count, member, model_name, name, rounded_up
 from tollkeeper.wire.dialect import AnswerReader
 from tollkeeper.wire.inclusive import has_counts, inclusive_usage
 from tollkeeper.wire.material import texts
@@ -72,7 +72,7 @@ class WorkersReader(FlatReader):
         if payload.get("success") is False or payload.get("state") == "Failed" or payload.get("error"):
             notes.failed(errors[0] if isinstance(errors, list) and errors else payload.get("error"))
         for holder in (payload, result):
-            notes.model = name(holder.get("model")) or notes.model
+            notes.model = model_name(holder.get("model")) or notes.model
             usage = holder.get("usage")
             if has_counts(usage):
                 self.keep(usage)

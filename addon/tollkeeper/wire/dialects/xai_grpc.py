@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tollkeeper.core.call import Ask, Endpoint
 from tollkeeper.core.errors import WireError
-from tollkeeper.wire.counts import Json, member, name, text
+from tollkeeper.wire.counts import Json, member, model_name, name, text
 from tollkeeper.wire.dialect import AnswerReader, Answers
 from tollkeeper.wire.framing.grpc import GrpcReader, frame, unframe
 from tollkeeper.wire.material import texts
@@ -42,7 +42,7 @@ class XaiGrpc:
         history = [turn for turn in _list(body.get("messages")) if isinstance(turn, dict)]
         schemas = sum(len(piece.encode("utf-8", "replace")) for piece in _schemas(body))
         return Ask(
-            model=name(body.get("model")),
+            model=model_name(body.get("model")),
             streamed=endpoint.path.lower() in STREAMS,
             max_output_tokens=positive(body.get("max_tokens")),
             choices=at_least_one(body.get("n")),

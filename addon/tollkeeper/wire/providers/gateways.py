@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tollkeeper.wire.row import CHAT, MESSAGES, RESPONSES, Provider, blind, free, read
-from tollkeeper.wire.traits import REASONING_OUTSIDE, USAGE_ASKABLE, USAGE_UNASKED
+from tollkeeper.wire.traits import COST_IN_HEADER, REASONING_OUTSIDE, USAGE_ASKABLE, USAGE_UNASKED
 
 _VERCEL = (
     read("POST", r"/v\d/ai/language-model", "chat", "vercel-sdk"),
@@ -45,7 +45,7 @@ PROVIDERS = (
     Provider(name="braintrust", rows=_BRAINTRUST),
     Provider(name="portkey", rows=_PORTKEY),
     Provider(name="helicone", rows=_HELICONE),
-    Provider(name="litellm", usage=USAGE_ASKABLE),  # docs.litellm.ai/docs/completion/stream
+    Provider(name="litellm", usage=USAGE_ASKABLE, traits=frozenset({COST_IN_HEADER})),  # docs.litellm.ai/docs/completion/stream
 )
 
 UPSTREAM_OF_SLUG: Mapping[str, str] = MappingProxyType(

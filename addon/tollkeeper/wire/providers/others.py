@@ -1,7 +1,7 @@
 """Providers with a shape of their own."""
 
 from tollkeeper.wire.row import COUNTING, RETRIEVE, Provider, Row, all_blind, blind, free, read
-from tollkeeper.wire.traits import USAGE_ASKABLE, USAGE_UNASKED
+from tollkeeper.wire.traits import COST_IN_HEADER, USAGE_ASKABLE, USAGE_UNASKED
 
 _COHERE = (
     read("POST", r"/v[12]/chat", "chat", "cohere"),
@@ -98,7 +98,7 @@ PROVIDERS = (
     Provider(name="watsonx", rows=_WATSONX),
     Provider(name="ollama", rows=OLLAMA, usage=USAGE_ASKABLE),
     # Servers of one's own, added as extra hosts under one of these names (docs/gate.md): priced at nothing until an overlay says else.
-    Provider(name="local", rows=_SERVERS, usage=USAGE_ASKABLE),
+    Provider(name="local", rows=_SERVERS, usage=USAGE_ASKABLE, traits=frozenset({COST_IN_HEADER})),
     Provider(name="vllm", rows=_SERVERS, usage=USAGE_ASKABLE),
     Provider(name="llama-cpp", rows=_SERVERS, usage=USAGE_ASKABLE),
     Provider(name="lm-studio", rows=_SERVERS, usage=USAGE_ASKABLE),

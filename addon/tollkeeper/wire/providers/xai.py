@@ -1,12 +1,13 @@
 """xAI: OpenAI's shape over HTTP, and its own gRPC API (docs.x.ai; github.com/xai-org/xai-proto)."""
 
-from tollkeeper.wire.row import COUNTING, RETRIEVE, XAI_GRPC, XAI_REALTIME, Provider, blind, free, read
+from tollkeeper.wire.row import CHAT, COUNTING, RETRIEVE, XAI_GRPC, XAI_REALTIME, Provider, blind, free, read
 from tollkeeper.wire.traits import REASONING_OUTSIDE, USAGE_ASKABLE
 
 _API = r"/xai_api\."
 
 _XAI = (
     read("WEBSOCKET", r"/v1/realtime", "realtime", XAI_REALTIME),
+    read("GET", r"/v1/chat/deferred-completion/[^/]+", RETRIEVE, CHAT),
     free("POST", r"/v1/tokenize-text", COUNTING, "count_tokens"),
     read("POST", _API + r"Chat/(?:GetCompletion|GetCompletionChunk|StartDeferredCompletion|CompactContext)", "chat", XAI_GRPC),
     read("POST", _API + r"(?:Chat/GetDeferredCompletion|Video/GetDeferredVideo)", RETRIEVE, XAI_GRPC),

@@ -32,7 +32,7 @@ def repair_chat(draft: Draft, endpoint: Endpoint, takes: Abilities) -> None:
     _drop_tier(draft)
 
 
-def repair_responses(draft: Draft, endpoint: Endpoint, takes: Abilities, *, continues: bool = False) -> None:
+def repair_responses(draft: Draft, takes: Abilities, *, continues: bool = False) -> None:
     """Make a Responses request fit a model. Raises ``WireError`` where the provider keeps its history, unless it ``continues`` one."""
     for key in () if continues else _KEPT_BY_PROVIDER:
         if draft.get(key):

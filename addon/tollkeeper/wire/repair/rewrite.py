@@ -75,7 +75,7 @@ def _repaired(endpoint: Endpoint, fields: Fields, body: bytes, change: Change) -
     elif endpoint.dialect == RESPONSES:
         if change.forgets:
             _forget_reasoning(draft)
-        openai.repair_responses(draft, endpoint, takes, continues=change.continues)
+        openai.repair_responses(draft, takes, continues=change.continues)
     elif endpoint.dialect == GENERATE:
         if change.forgets:
             root = ("request",) if WRAPPED in endpoint.traits else ()
