@@ -63,6 +63,39 @@ def test_a_key_is_found_on_its_line(path: tuple[str | int, ...], line: int) -> N
     assert lines.line_of(path) == line
 
 
+LADDER = """\
+[budget.day]
+on_exceed = [
+  "warn, { x = 1 }", # , { y = 2 }
+  { clamp = { min_output_tokens = 64, effort."of all" = "low" } },
+  { downgrade = [
+    "a",
+    { model = "b", key = "c" },
+  ] },
+]
+amount = "5 USD"
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ((), 2),
+        (("x",), 2),
+        (("y",), 2),
+        (("clamp",), 4),
+        (("clamp", "effort", "of all"), 4),
+        (("downgrade",), 5),
+        (("downgrade", "key"), 7),
+        (("downgrade", "nothing"), 5),
+    ],
+)
+def test_a_key_inside_an_array_of_many_lines_is_found_on_its_own(path: tuple[str, ...], line: int) -> None:
+    _, lines = load_toml(Path("x.toml"), LADDER)
+    assert lines.line_of(("budget", "day", "on_exceed", *path)) == line
+    assert lines.line_of(("budget", "day", "amount")) == 10
+
+
 def test_windows_line_ends_count_the_same() -> None:
     _, lines = load_toml(Path("x.toml"), DOCUMENT.replace("\n", "\r\n"))
     assert lines.line_of(("price", 1, "last")) == 17

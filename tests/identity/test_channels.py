@@ -139,7 +139,7 @@ def test_no_identity_header_leaves_in_any_spelling(name: str, random: object) ->
 
 def test_our_own_headers_and_the_configured_one_do_not_leave_but_a_providers_do() -> None:
     assert all(is_stripped(name, "x-corp") for name in ("X-Corp", "X-Tollkeeper-Token", "X-Forwarded-For", "Proxy-Authorization"))
-    kept = ("authorization", "x-api-key", "anthropic-version", "cookie", "cf-aig-authorization", "user-agent")
+    kept = ("authorization", "x-api-key", "anthropic-version", "cookie", "cf-aig-authorization", "user-agent", "x-goog-api-key")
     assert not any(is_stripped(name, "x-corp") for name in kept)
 
 

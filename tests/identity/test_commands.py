@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -95,6 +96,28 @@ def test_without_an_issuer_whoami_names_this_machines_login() -> None:
     assert "(local-login by local)" in shown.output
     assert "nothing proves it" in shown.output
     assert [check.state for check in identity_checks(home(), {})] == [State.OK]
+
+
+@pytest.mark.parametrize("verb", [whoami.command, logout.command])
+def test_the_state_folder_that_a_question_makes_is_private(verb: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever the umask: the ledger of later will stand in it."""
+    monkeypatch.setenv("TOLLKEEPER_HOME", str(tmp_path / "new"))
+    before = os.umask(0o022)
+    try:
+        assert run(verb).exit_code == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+
+
+def test_whoami_names_whom_a_call_without_a_proof_is_booked_to() -> None:
+    """Whoever logged in last, for as long as that holds, also where the session itself cannot be read from here."""
+    ada = Principal(subject="ada", issuer="https://idp.example", assurance=Assurance.VERIFIED, groups=frozenset({"ml"}))
+    LoginNote(home() / "identity" / "login.json").write(ada, int(time.time()) + 3_600)
+    shown = json.loads(run(whoami.command, "--json").output)
+    assert (shown["subject"], shown["issuer"], shown["assurance"], shown["groups"]) == (
+        "ada", "https://idp.example", "local-login", ["ml"],
+    )  # fmt: skip
 
 
 def test_a_log_in_without_a_place_to_log_in_says_what_to_write() -> None:

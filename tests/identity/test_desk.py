@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from identity.issuers import FakeClock, Web, jwks, key, parsed, subject
 from tollkeeper.core.principal import Assurance, Principal
 from tollkeeper.identity.answers import Proof, Refused, Why
 from tollkeeper.identity.channels import OnNoIdentity
-from tollkeeper.identity.desk import Desk, Folder, basic
+from tollkeeper.identity.desk import MAX_PASSWORD_HEADER_CHARS, Desk, Folder, basic
 from tollkeeper.identity.handles import ANY_UID, HandleBook, mint
 from tollkeeper.identity.local import user_name
 from tollkeeper.identity.peer import GONE_UID, Peer, Peers
@@ -317,4 +319,13 @@ def test_a_state_folder_without_a_document_believes_nobody_but_this_machine(tmp_
 def test_a_proxy_password_is_read_as_rfc_7617_says() -> None:
     assert basic(authorization("a", "b:c")) == ("a", "b:c")
     assert basic("basic " + base64.b64encode(b"a:").decode()) == ("a", "")
+    assert basic(authorization("ada", "a:b:ü")) == ("ada", "a:b:ü")
     assert basic("Digest a:b") is None
+    assert basic("Basic " + "A" * MAX_PASSWORD_HEADER_CHARS) is None
+
+
+@given(st.text(max_size=200))
+def test_no_proxy_password_crashes_its_reader(header: str) -> None:
+    for value in (header, f"Basic {header}"):
+        found = basic(value)
+        assert found is None or len(found) == 2

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from decimal import Decimal
 from hashlib import sha256
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tollkeeper.core.entry import Outcome, Settlement
 from tollkeeper.core.ids import new_id
 from tollkeeper.core.principal import Principal
 from tollkeeper.core.usage import Reading, Usage, UsageSource
+from tollkeeper.ledger.ledger import Ledger
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -155,3 +157,19 @@ def change(path: Path, *statements: str) -> None:
             connection.execute(f'DROP TRIGGER "{name}"')
         for statement in statements:
             connection.execute(statement)
+
+
+class Turns:
+    """For processes that race for one budget: nobody uses it up before each of them has had its first turns of it."""
+
+    def __init__(self, context: BaseContext, processes: int) -> None:
+        self._left = context.Value("i", processes)
+
+    def had(self, ledger: Ledger) -> None:
+        """I have had mine: be in the way of the others, with calls that cost nothing, until they have had theirs."""
+        with self._left.get_lock():
+            self._left.value -= 1
+        while self._left.value:
+            call = make_call()
+            ledger.admit_now(ask_for(call, 0))
+            ledger.settle_now(settled(call, 0))

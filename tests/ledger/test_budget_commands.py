@@ -1,17 +1,23 @@
 """``tollkeeper budget``, ``grant`` and the parts of ``policy`` that read the ledger."""
 
 import json
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from ledger.samples import HOUR, USD, ask_for, make_call, settled
+from ledger.samples import HOUR, NOW, USD, ask_for, make_call, settled
 from tollkeeper.cli.main import cli
 from tollkeeper.core.clock import system_clock
 from tollkeeper.core.errors import TollkeeperError
+from tollkeeper.core.principal import Principal
+from tollkeeper.identity.local import LoginNote, local_principal
+from tollkeeper.ledger.history import read_answers
 from tollkeeper.ledger.ledger import Ledger
+from tollkeeper.ledger.process import this_process
 from tollkeeper.ledger.verify import verify
 
 POLICY = """
@@ -31,6 +37,14 @@ window = "lifetime"
 deny = "*opus*"
 max_parallel = 4
 """
+
+
+@pytest.fixture(autouse=True)
+def late_november(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is 2026-11-22 10:00 UTC, and time goes on: no window has just begun, nor ends during a test."""
+    ahead_ns, real_ns, real_s = NOW * 1_000 - time.time_ns(), time.time_ns, time.time
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() + ahead_ns)
+    monkeypatch.setattr(time, "time", lambda: real_s() + ahead_ns / 1e9)
 
 
 @pytest.fixture
@@ -62,6 +76,45 @@ def test_every_share_is_listed_with_what_is_spent_and_left(home: Path) -> None:
     assert [(one["rule"], one["spent"], one["left"]) for one in said] == [("budget.person", USD, 4 * USD)]
 
 
+def test_budgets_that_nobody_has_used_are_listed_at_nothing(home: Path) -> None:
+    """Pools, and the caller's own share; not the shares of others, nor an amount that another one for the same share exceeds."""
+    me = local_principal().subject
+    (home / "policy.toml").write_text(
+        POLICY.replace("[model.a]", '[budget.opus]\namount = "0 USD"\nwindow = "month"\nmodel = "*opus*"\n[model.a]')
+        + f'[budget.less]\namount = "1 USD"\nwindow = "lifetime"\n[budget.mine]\namount = "9 USD"\nwindow = "lifetime"\n'
+        f'principal = "{me}"\n[groups]\nx = ["{me}"]\n'
+    )
+
+    def listed() -> dict[str, int]:
+        return {
+            f"{one['rule']} {one['bucket']}": one["spent"]
+            for one in json.loads(run("budget", "list", "--json").stdout)["budgets"]
+        }
+
+    unused = {f"budget.mine lifetime;principal={me}": 0, "budget.opus month@UTC;model:*opus*": 0}
+    assert unused.items() <= listed().items()
+    assert "budget.person lifetime;principal=ada" in listed()
+    assert not [name for name in listed() if name.startswith("budget.less")]
+    last = [line.split()[0] for line in run("budget", "list").stdout.splitlines()[-2:]]
+    assert sorted(last) == ["budget.mine", "budget.opus"], "what is used comes first"
+    assert "mine" not in run("budget", "list", "--as", "ada").stdout
+    (home / "ledger.db").unlink()
+    assert listed() == {**unused, "budget.all lifetime": 0, "budget.tokens tokens:lifetime": 0}
+
+
+def test_before_the_first_call_nothing_is_spent_and_no_budget_is_used_up(home: Path) -> None:
+    """As in a CI job's first run; a budget of nothing stops what asks for it, not everything."""
+    (home / "policy.toml").write_text(POLICY + '[budget.opus]\namount = "0 USD"\nwindow = "month"\nmodel = "*opus*"\n')
+    (home / "ledger.db").unlink()
+    assert run("budget", "check").exit_code == 0
+    assert run("budget", "check", "--budget", "all").exit_code == 0
+    assert run("budget", "check", "--budget", "opus").exit_code == 1
+    assert run("budget", "forecast").exit_code == 0
+    assert not (home / "ledger.db").exists()
+    with pytest.raises(TollkeeperError, match="there is no ledger at"):
+        run("budget", "check", "--ledger", str(home / "elsewhere.db"))
+
+
 @pytest.mark.parametrize(
     ("amount", "options", "code"), [("5 USD", (), 0), ("5 USD", ("--warn",), 4), ("4 USD", (), 1), ("4 USD", ("--as", "bob"), 0)]
 )
@@ -70,6 +123,21 @@ def test_a_check_tells_by_its_exit_code(home: Path, amount: str, options: tuple[
     result = run("budget", "check", "--budget", "person", *options)
     assert result.exit_code == code, result.output
     assert json.loads(run("budget", "check", "--budget", "person", "--json", *options).stdout)["ok"] is (code == 0)
+
+
+def test_a_budget_whose_room_is_held_for_calls_under_way_has_none(home: Path) -> None:
+    """What is held counts for enforcement: the next call would be refused."""
+    ledger = Ledger.open(home / "ledger.db", system_clock)
+    ledger.admit_now(ask_for(make_call(system_clock(), subject="ada", project="web"), USD))
+    try:
+        said = json.loads(run("budget", "list", "--as", "ada", "--budget", "person", "--json").stdout)["budgets"]
+        assert (said[0]["spent"], said[0]["held"], said[0]["left"]) == (4 * USD, USD, 0)
+        result = run("budget", "check", "--budget", "person")
+        assert result.exit_code == 1, result.output
+        assert "budget.person (lifetime;principal=ada) is used up: $4.00 of $5.00 spent, $1.00 held" in result.stdout
+        assert run("budget", "check", "--budget", "person", "--as", "bob").exit_code == 0
+    finally:
+        ledger.close_now()
 
 
 def test_a_forecast_says_when_a_budget_crosses_its_amount(home: Path) -> None:
@@ -142,9 +210,33 @@ def test_a_grant_is_for_the_one_of_that_name_at_one_issuer(home: Path) -> None:
     assert verify(home / "ledger.db").is_sound
 
 
+def test_a_grant_that_changes_nothing_says_which_budget_decides(home: Path) -> None:
+    """An engineer's own amount is the higher one for the share of each person, so a grant on the lower moves nothing."""
+    (home / "policy.toml").write_text(
+        POLICY
+        + '[budget.engineers]\namount = "8 USD"\nwindow = "lifetime"\nshare = "each"\nper = "principal"\ngroup = "eng"\n'
+        + '[budget.free]\namount = "unlimited"\nwindow = "lifetime"\nprincipal = "eve"\n[groups]\neng = ["ada"]\n'
+    )
+
+    def noted(*arguments: str) -> str:
+        result = run("grant", "5usd", *arguments, "--why", "x")
+        assert result.stdout.startswith("granted: ")
+        return result.stderr
+
+    assert 'note: budget "person" decides nothing here: "engineers" gives' in noted("--to", "ada", "--budget", "person")
+    assert '"free" gives the same share more, or lifts it' in noted("--to", "eve", "--budget", "person")
+    assert noted("--to", "ada", "--budget", "engineers") == ""
+    assert noted("--to", "bob", "--budget", "person") == ""
+    assert noted("--budget", "person") == "", "for some of everybody it decides"
+    assert noted("--budget", "all") == ""
+    said = json.loads(run("grant", "5usd", "--to", "ada", "--budget", "person", "--why", "x", "--json").stdout)
+    assert said["decided_by"] == ["engineers"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("9999999999usd", "--budget", "person", "--why", "x"), "is more than can be granted"),
         (("5usd", "--budget", "persn", "--why", "x"), 'did you mean "person"?'),
         (("5k tokens", "--budget", "person", "--why", "x"), "grant it in usd, not tokens"),
         (("5usd", "--budget", "person", "--why", " "), "--why is empty"),
@@ -165,6 +257,86 @@ def test_a_call_is_explained_rule_by_rule_with_balances_and_the_decision(home: P
     said = json.loads(run("policy", "explain", "--as", "ada", "--model", "claude-opus-4-5", "--json").stdout)
     assert (said["decision"]["verdict"], said["decision"]["rule"]) == ("refuse", "model.a")
     assert {one["rule"] for one in said["rules"] if one["covers"]} == {"budget.all", "budget.person", "budget.tokens", "model.a"}
+
+
+def test_what_is_explained_is_the_share_of_whom_calls_are_booked_to(home: Path) -> None:
+    """Whoever logged in last, at the issuer that vouched for them: the OS user's share is another's."""
+    (home / "identity.toml").write_text(IDENTITY + '[static_groups]\nada = ["lab"]\n')
+    policy = POLICY + '[budget.ml]\namount = "5 USD"\nwindow = "lifetime"\ngroup = "ml"\nshare = "pool"\n'
+    (home / "policy.toml").write_text(policy)
+    ada = Principal(subject="ada", issuer="https://okta.example.com", groups=frozenset({"ml"}))
+    LoginNote(home / "identity" / "login.json").write(ada, system_clock() // 1_000_000 + 3_600)
+    ledger = Ledger.open(home / "ledger.db", system_clock)
+    made = replace(make_call(system_clock()), principal=ada)
+    ledger.admit_now(ask_for(made, USD))
+    ledger.settle_now(settled(made, 2 * USD))
+    ledger.close_now()
+    hers = "+ budget.person: covers it\n    lifetime;principal=ada;issuer=https%3A//okta.example.com: $2.00 of $5.00 spent"
+    text = run("policy", "explain", "--model", "gpt-5-mini").stdout
+    assert hers in text
+    assert "+ budget.ml: covers it" in text
+    for issuer in ("okta", "https://okta.example.com"):
+        assert hers in run("policy", "explain", "--as", "ada", "--issuer", issuer).stdout
+    assert "    lifetime;principal=ada: " in run("policy", "explain", "--as", "ada", "--issuer", "local").stdout
+    assert "- budget.ml" in run("policy", "explain", "--as", "ada", "--issuer", "partner").stdout, "another Ada, in no group"
+    with pytest.raises(TollkeeperError, match="add --issuer, one of okta, partner, local"):
+        run("policy", "explain", "--as", "bob")
+    with pytest.raises(TollkeeperError, match=r"no issuer of identity\.toml"):
+        run("policy", "explain", "--as", "bob", "--issuer", "otka")
+
+
+@pytest.mark.parametrize("word", ["verified", "local-login", "VERIFIED", "LOCAL_LOGIN"])
+def test_an_assurance_is_named_as_in_a_policy_or_as_in_code(home: Path, word: str) -> None:
+    (home / "policy.toml").write_text('[budget.a]\namount = "1 USD"\nwindow = "day"\nassurance = "verified"\nshare = "pool"\n')
+    result = run("policy", "explain", "--as", "ada", "--assurance", word)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(
+        "+" if word.lower() == "verified" else "- budget.a: does not cover it: its assurance is local"
+    )
+
+
+def test_where_a_call_comes_from_can_be_said(home: Path) -> None:
+    fields = {"os_user": "ci", "process": "make", "container": "4f2a"}
+    (home / "policy.toml").write_text(
+        "".join(f'[budget.{name}]\namount = "1 USD"\nwindow = "day"\n{name} = "{value}"\n' for name, value in fields.items())
+    )
+    said = run("policy", "explain", "--os-user", "ci", "--process", "make", "--container", "4f2a").stdout
+    assert [line[:9] for line in said.splitlines() if "covers it" in line] == ["+ budget."] * 3
+    (home / "policy.toml").write_text(f'[budget.u]\namount = "1 USD"\nwindow = "day"\nos_user = "{local_principal().subject}"\n')
+    assert run("policy", "explain").stdout.startswith("+ budget.u")
+
+
+def test_a_running_proxy_is_explained_with_what_it_has_learned(home: Path) -> None:
+    """It caps an answer at what such answers take; one that has just started would refuse, since it must expect 4,096 tokens."""
+    (home / "policy.toml").write_text('mode = "enforce"\n[budget.day]\namount = "5.01 USD"\nwindow = "lifetime"\n')
+    asked = ("policy", "explain", "--as", "ada", "--model", "gpt-5", "--max-output-tokens", "8000", "--input-tokens", "40")
+    assert "decision: refuse" in run(*asked).stdout
+    ledger = Ledger.open(home / "ledger.db", system_clock)
+    started_at = ledger.do(lambda journal: journal.at)
+    for _ in range(12):
+        made = make_call(system_clock(), subject="ada")
+        ledger.admit_now(ask_for(made, USD))
+        ledger.settle_now(settled(made, 0))
+    ledger.close_now()
+    state = {"pid": os.getpid(), "host": "127.0.0.1", "port": 9, "started_at": started_at, "process": this_process()}
+    (home / "proxy.json").write_text(json.dumps(state))
+    assert "the answer has 256 tokens at most" in run(*asked).stdout
+    (home / "proxy.json").write_text(json.dumps({**state, "started_at": system_clock() + HOUR}))
+    assert "decision: refuse" in run(*asked).stdout
+
+
+def test_an_answer_that_filled_its_cap_is_remembered_as_twice_that(home: Path) -> None:
+    """As a running proxy learns it: nobody knows how much more it wanted."""
+    ledger = Ledger.open(home / "ledger.db", system_clock)
+    since = ledger.do(lambda journal: journal.at)
+    for cap in (20, 21):  # the answer has 20 tokens
+        made = make_call(system_clock(), subject="ada")
+        admission = ask_for(made, USD)
+        capped = replace(admission.candidates[0], clamp_output_tokens=cap)
+        ledger.admit_now(replace(admission, candidates=(capped,)))
+        ledger.settle_now(settled(made, 0))
+    ledger.close_now()
+    assert [output for _, _, _, output in read_answers(home / "ledger.db", since)][-2:] == [40, 20]
 
 
 def test_a_draft_is_tried_on_the_past_by_the_code_that_enforces(home: Path) -> None:

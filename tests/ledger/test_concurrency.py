@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.samples import FakeClock, ask_for, day_limit, make_call, rows, settled
+from ledger.samples import FakeClock, Turns, ask_for, day_limit, make_call, rows, settled
 from tollkeeper.core.errors import LedgerError
 from tollkeeper.ledger.ledger import Ledger
 from tollkeeper.ledger.schema import KNOWN
@@ -104,28 +104,32 @@ def test_closing_finishes_what_is_queued_and_takes_no_more(path: Path, clock: Fa
     assert rows(path, "SELECT count(*) FROM entry") == [(50,)]
 
 
-def _spend(path: Path, calls: int, start: "multiprocessing.synchronize.Barrier", done: "multiprocessing.Queue[int]") -> None:
+def _spend(
+    path: Path, calls: int, start: "multiprocessing.synchronize.Barrier", turns: Turns, done: "multiprocessing.Queue[int]"
+) -> None:
     ledger = Ledger.open(path, FakeClock())
     limit = day_limit(3000)
     admitted = 0
-    start.wait(60)
+    start.wait(300)
     for _ in range(calls):
         call = make_call()
         if ledger.admit_now(ask_for(call, 30, limit)).chosen is not None:
             admitted += 1
             ledger.settle_now(settled(call, 25))
+            if admitted == 1:
+                turns.had(ledger)
     ledger.close_now()
     done.put(admitted)
 
 
 def test_four_processes_share_one_budget_and_each_gets_its_turn(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    start, done = context.Barrier(4), context.Queue()
-    processes = [context.Process(target=_spend, args=(path, 60, start, done)) for _ in range(4)]
+    start, turns, done = context.Barrier(4), Turns(context, 4), context.Queue()
+    processes = [context.Process(target=_spend, args=(path, 60, start, turns, done), daemon=True) for _ in range(4)]
     for process in processes:
         process.start()
 
-    admitted = [done.get(timeout=120) for _ in processes]
+    admitted = [done.get(timeout=300) for _ in processes]
     for process in processes:
         process.join(60)
 

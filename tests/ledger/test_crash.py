@@ -3,8 +3,11 @@
 import os
 import random
 import signal
+import sqlite3
+import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -154,6 +157,29 @@ def test_a_file_that_is_no_ledger_is_an_error_and_stays_as_it_is(path: Path, clo
         Ledger.open(path, clock)
 
     assert path.read_bytes().startswith(b"not a database")
+
+
+def test_another_programs_database_is_refused_and_stays_as_it_is(path: Path, clock: FakeClock) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE users (a)")
+        connection.execute("CREATE TABLE entry (seq, title)")
+    path.chmod(0o644)
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match=r"another program's database \(it has the tables entry, users"):
+        Ledger.open(path, clock)
+    assert path.read_bytes() == before
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert [found.name for found in path.parent.iterdir()] == [path.name], "no lock, no log beside it"
+
+
+@pytest.mark.parametrize(
+    "begun", ["", "VACUUM", "CREATE TABLE _sqlite_migrations (migration_set TEXT, name TEXT, applied_at TEXT)"]
+)
+def test_a_ledger_that_was_only_begun_is_finished(path: Path, clock: FakeClock, begun: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(begun)
+    Ledger.open(path, clock).close_now()
+    assert verify(path).problem == ""
 
 
 def test_a_ledger_in_a_place_that_cannot_be_written_is_an_error(tmp_path: Path, clock: FakeClock) -> None:

@@ -1,15 +1,21 @@
 """Several ledgers into one: idempotent, whole, and never from a ledger that does not verify."""
 
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.samples import FakeClock, ask_for, change, day_limit, make_call, rows, settled
+from ledger.samples import NOW, FakeClock, ask_for, change, day_limit, make_call, nothing_billed, rows, settled
+from tollkeeper.core.call import Call
+from tollkeeper.core.entry import Settlement
 from tollkeeper.core.errors import LedgerDamaged, LedgerError
 from tollkeeper.ledger.ledger import Ledger
-from tollkeeper.ledger.merge import merge, seal
+from tollkeeper.ledger.merge import merge, merge_all, seal
 from tollkeeper.ledger.queries import report
 from tollkeeper.ledger.verify import verify
 
@@ -99,6 +105,92 @@ def test_two_stories_of_one_call_are_refused(tmp_path: Path) -> None:
     change(target, "UPDATE entry SET subject = 'mallory' WHERE kind = 'settle'")
     with pytest.raises(LedgerError, match="another subject"):
         merge(target, source, FakeClock())
+
+
+type Ending = Callable[[Call], Settlement]
+ENDINGS: list[Ending] = [nothing_billed, lambda call: settled(call, CENT)]
+
+
+def told_twice(folder: Path, ending: Ending) -> tuple[Path, Path]:
+    """A ledger in which a call ended as it did, and a copy made while it was open, whose next opening took it for crashed."""
+    whole, copy = folder / "whole.db", folder / "copy.db"
+    ledger, call = Ledger.open(whole, FakeClock()), make_call()
+    try:
+        ledger.admit_now(ask_for(call, 5 * CENT))
+        with closing(sqlite3.connect(whole)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+            target.execute("UPDATE hold SET process = 'an earlier boot/of/1/machine'")
+            target.commit()
+        ledger.settle_now(ending(call))
+    finally:
+        ledger.close_now()
+    Ledger.open(copy, FakeClock()).close_now()
+    assert rows(copy, "SELECT kind, outcome FROM entry ORDER BY seq") == [("hold", ""), ("settle", "crashed")]
+    return whole, copy
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_copy_made_while_a_call_was_open_does_not_end_it_a_second_time(tmp_path: Path, ending: Ending) -> None:
+    sources = told_twice(tmp_path, ending)
+    for number, order in enumerate(permutations(sources)):
+        target = tmp_path / f"all-{number}.db"
+        merge_all(target, order, FakeClock())
+        assert verify(target).problem == ""
+        ended = "SELECT kind, outcome, exposure_nanousd FROM entry ORDER BY seq"
+        assert rows(target, ended) == rows(sources[0], ended), "what was seen, not what the copy had to assume"
+        before = content(target)
+        assert [one.calls for one in merge_all(target, order, FakeClock())] == [0, 0]
+        assert content(target) == before
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_guess_that_was_merged_before_stays_and_is_counted(tmp_path: Path, ending: Ending) -> None:
+    whole, copy = told_twice(tmp_path, ending)
+    target = tmp_path / "all.db"
+    merge(target, copy, FakeClock())
+    done = merge(target, whole, FakeClock())
+    assert (done.calls, done.guessed) == (0, 1)
+    assert verify(target).problem == ""
+    assert report(target, by=()).total.exposure_nanousd == 5 * CENT, "counted once, at what was held"
+
+
+def test_a_crash_that_only_the_copy_knows_of_is_taken(tmp_path: Path) -> None:
+    _, copy = told_twice(tmp_path, nothing_billed)
+    (done,) = merge_all(tmp_path / "all.db", [copy], FakeClock())
+    assert (done.calls, done.entries, done.guessed) == (1, 2, 0)
+    assert verify(tmp_path / "all.db").problem == ""
+
+
+def test_a_call_that_is_open_in_the_target_is_left_to_it(tmp_path: Path) -> None:
+    target, copy = tmp_path / "whole.db", tmp_path / "copy.db"
+    ledger, call = Ledger.open(target, FakeClock()), make_call()
+    try:
+        ledger.admit_now(ask_for(call, 5 * CENT, day_limit(100 * CENT)))
+        with closing(sqlite3.connect(target)) as source, closing(sqlite3.connect(copy)) as other:
+            source.backup(other)
+            other.execute("UPDATE hold SET process = 'an earlier boot/of/1/machine'")
+            other.commit()
+        Ledger.open(copy, FakeClock()).close_now()
+        assert merge(target, copy, FakeClock()).open_calls == 1
+        assert ledger.settle_now(settled(call, CENT)) is True
+    finally:
+        ledger.close_now()
+    assert verify(target).problem == ""
+    assert report(target, by=()).total.exposure_nanousd == CENT
+
+
+def test_two_ends_that_were_both_seen_are_refused(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.db", tmp_path / "other.db"
+    call = make_call(NOW)
+    for path, ending in zip((one, other), ENDINGS, strict=True):
+        ledger = Ledger.open(path, FakeClock())
+        ledger.admit_now(ask_for(call, 5 * CENT))
+        ledger.settle_now(ending(call))
+        ledger.close_now()
+    merge(tmp_path / "all.db", one, FakeClock())
+    with pytest.raises(LedgerError, match=r"ended as settle .*, in the target as void"):
+        merge(tmp_path / "all.db", other, FakeClock())
+    assert verify(tmp_path / "all.db").problem == ""
 
 
 def test_a_ledger_is_not_merged_into_itself(tmp_path: Path) -> None:

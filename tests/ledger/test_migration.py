@@ -2,6 +2,8 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,26 @@ from sqlite_utils import Database, Migrations
 from ledger.samples import NOW, SECOND, USD, FakeClock, ask_for, change, day_limit, make_call, rows, settled
 from tollkeeper.core.admission import Admitted
 from tollkeeper.core.decision import Verdict
+from tollkeeper.ledger.alerts import Alert, claim, finish, put
 from tollkeeper.ledger.columns import COVERED, ENTRY, LINE
 from tollkeeper.ledger.ledger import Ledger
 from tollkeeper.ledger.queries import report, show, tail
 from tollkeeper.ledger.row import GENESIS, closing_row, digest, hold_row, line_rows, sums_of, who_and_where
-from tollkeeper.ledger.schema import FIRST, LATEST, SET, applied, create_initial
+from tollkeeper.ledger.schema import (
+    FIRST,
+    LATEST,
+    SET,
+    THIRD,
+    add_attribution_and_once,
+    add_budgets,
+    applied,
+    create_initial,
+)
 from tollkeeper.ledger.schema import SECOND as SECOND_SCHEMA
 from tollkeeper.ledger.verify import verify
 
 COLUMNS, LINE_COLUMNS = COVERED[1]
+MIXED = ("day@UTC", 1, "threshold", 90, NOW, '{"budget":"day"}')
 
 
 def insert(connection: sqlite3.Connection, table: str, names: tuple[str, ...], values: list[Any]) -> None:
@@ -87,7 +100,7 @@ def test_opening_it_migrates_it_and_its_entries_still_verify(old: Path) -> None:
     hashes = rows(old, "SELECT seq, hash FROM entry")
     ledger = Ledger.open(old, FakeClock(NOW + 60 * SECOND))
     with closing(sqlite3.connect(old)) as connection:
-        assert applied(connection) == {FIRST, SECOND_SCHEMA, LATEST}
+        assert applied(connection) == {FIRST, SECOND_SCHEMA, THIRD, LATEST}
     call = make_call(NOW + 61 * SECOND, end_user="u1")
     ledger.admit_now(ask_for(call, USD, day_limit(100 * USD)))
     ledger.settle_now(settled(call, 2 * USD))
@@ -114,3 +127,29 @@ def test_an_old_entry_cannot_be_given_what_it_never_said(old: Path) -> None:
         change(copy, statement)
         found = verify(copy)
         assert (found.seq, found.is_sound) == (2, False), statement
+
+
+def test_what_was_told_before_alerts_knew_their_budgets_is_not_told_again(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrations = Migrations(SET)
+        migrations(name=FIRST)(create_initial)
+        migrations(name=SECOND_SCHEMA)(add_attribution_and_once)
+        migrations(name=THIRD)(add_budgets)
+        migrations.apply(Database(connection, recursive_triggers=True, execute_plugins=False))
+        names = ("bucket", "window_at", "kind", "percent", "at", "facts", "sent_to", "tries", "next_at")
+        insert(connection, "alert", names, ["day@UTC", 1, "threshold", 80, NOW, '{"budget":"day"}', '["team"]', 1, None])
+        insert(connection, "alert", names, ["day@UTC", 1, "used-up", 100, NOW, '{"budget":"day"}', "[]", 0, NOW])
+    told = Alert(bucket="day@UTC", budget="day", window_at=1, kind="threshold", percent=80, at=NOW, facts={"budget": "day"})
+    ledger = Ledger.open(path, FakeClock(NOW))
+    try:
+        ledger.do(lambda journal: put(journal.connection, told))
+        ledger.do(lambda journal: put(journal.connection, replace(told, budget="soft")))
+        # A proxy that has been running since before the migration goes on as it began.
+        ledger.do(lambda journal: insert(journal.connection, "alert", names, [*MIXED, "[]", 0, NOW]))
+        due = [found for _ in range(4) for found in ledger.do(claim)]
+        for found in due:
+            ledger.do(partial(finish, found, ("team",), ("team",)))
+        assert ledger.do(claim) == []
+    finally:
+        ledger.close_now()
+    assert sorted((found.kind, found.budget) for found in due) == [("threshold", ""), ("threshold", "soft"), ("used-up", "day")]

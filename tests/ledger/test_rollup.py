@@ -119,7 +119,7 @@ def test_a_correction_of_a_call_already_summed_is_in(tmp_path: Path, fill: Fill,
     assert summed[0].total.unpriced_calls < before.total.unpriced_calls
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(since=st.integers(-3 * HOUR, 70 * HOUR), length=st.integers(0, 90 * HOUR))
 def test_any_range_is_the_same_from_sums_and_from_entries(
     tmp_path_factory: pytest.TempPathFactory, rolled: Switch, since: int, length: int

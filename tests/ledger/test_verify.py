@@ -11,7 +11,7 @@ from ledger.samples import FakeClock, ask_for, change, day_limit, make_call, rol
 from tollkeeper.core.errors import LedgerError
 from tollkeeper.ledger.ledger import Ledger
 from tollkeeper.ledger.store import is_safe_for_many, open_writer
-from tollkeeper.ledger.verify import verify
+from tollkeeper.ledger.verify import end_problem, verify
 
 SEQ = 4
 
@@ -39,6 +39,21 @@ def test_an_untouched_ledger_is_sound(written: Path) -> None:
     assert (found.entries, found.lines, found.prices, found.balances, found.open_holds) == (12, 5, 1, 2, 1)
     assert found.head == rows(written, "SELECT lower(hex(hash)) FROM entry ORDER BY seq DESC")[0][0]
     assert told == [(12, 12)]
+
+
+def test_the_end_alone_is_checked_from_the_link_before_it(written: Path) -> None:
+    assert [end_problem(written, entries) for entries in (1, 4, 11, 12, 1000)] == [""] * 5
+    change(written, "UPDATE entry SET cost_nanousd = 1 WHERE seq = 6")
+    assert [bool(end_problem(written, entries)) for entries in (6, 7, 1000)] == [False, True, True]
+    change(written, "DELETE FROM line WHERE entry_seq = 10")
+    assert "entry 10 " in end_problem(written, 3)
+    change(written, "DELETE FROM entry WHERE seq = 9")
+    assert end_problem(written, 3) == "entry 9 is missing"
+
+
+def test_an_entry_put_before_the_first_is_found(written: Path) -> None:
+    change(written, "UPDATE entry SET seq = 0 WHERE seq = 1")
+    assert verify(written).problem == "entry 1 is missing"
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,57 @@ def test_prices_that_cannot_be_read_do_not_hide_what_the_policy_means(tmp_path: 
     assert "whether the models to move to have prices is not checked" in result.stdout
 
 
+OKTA = 'schema = 1\n[issuer.okta]\nkind = "oidc"\nissuer = "https://login.example.com"\naudience = "tollkeeper"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '[model.m]\ndeny = "x"\n[route.r]\nfallback = [{ provider = "bedrok" }]\n',
+            'route "r" names the provider "bedrok", and none is called that; did you mean "bedrock"?',
+        ),
+        (
+            '[model.m]\nprovider = "antropic"\ndeny = "x"\n',
+            'rule "m" names the provider "antropic", and none is called that; did you mean "anthropic"?',
+        ),
+        (
+            '[route.r]\nprovider = "anthropic"\nto = { provider = "openrouter" }\n[model.m]\nprovider = "anth*"\ndeny = "x"\n',
+            None,
+        ),
+        (
+            '[model.m]\nissuer = "okta"\ndeny = "x"\n',
+            'rule "m" names the issuer "okta", as identity.toml calls it; calls carry its address: write "https://login.example.com"',
+        ),
+        (
+            '[groups]\nml = ["ada at okta"]\n[model.m]\ndeny = "x"\n',
+            'the member "ada" of a group names the issuer "okta", as identity.toml calls it; calls carry its address: '
+            'write "https://login.example.com"',
+        ),
+        ('[groups]\nml = ["ada at https://login.example.com"]\n[model.m]\nissuer = ["local", "https://*"]\ndeny = "x"\n', None),
+    ],
+)
+def test_a_name_that_nothing_answers_to_is_noted_with_the_one_to_write(tmp_path: Path, text: str, said: str | None) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "identity.toml").write_text(OKTA, "utf-8")
+    file = tmp_path / "policy.toml"
+    file.write_text('mode = "enforce"\n' + text, "utf-8")
+    assert json.loads(run(str(file), "--json").stdout)["notes"] == ([] if said is None else [said])
+
+
+def test_an_alert_is_told_without_its_address_and_one_about_no_budget_is_noted(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(
+        'mode = "enforce"\n[budget.day]\namount = "5 USD"\nwindow = "day"\n'
+        '[alert.team]\nto = "slack"\nurl = "https://hooks.example/S3CRET"\nbudget = ["dya", "d*"]\non = "used-up"\n',
+        "utf-8",
+    )
+    said = run(str(file)).stdout
+    assert "  alert team: Slack is told of used-up of dya or d*\n" in said
+    assert 'note: alert "team" speaks of the budget "dya", and there is none of that name; did you mean "day"?' in said
+    assert "S3CRET" not in said
+
+
 @pytest.mark.parametrize("name", ["laptop", "team"])
 def test_the_ready_policies_move_calls_to_models_that_have_prices(name: str) -> None:
     assert json.loads(run(str(data("policies") / f"{name}.toml"), "--json").stdout)["notes"] == []

@@ -38,6 +38,15 @@ RULES = policy("""
     amount = "2 USD"
     window = "quarter"
     model = "*haiku*"
+    [budget.prepaid]
+    amount = "50 USD"
+    window = "lifetime"
+    [budget.session]
+    amount = "5 USD"
+    window = "session"
+    [model.rates]
+    max_parallel = 4
+    max_per_minute = 60
 """)
 
 
@@ -60,6 +69,8 @@ def standing(name: str, *, spent: int = 0, held: int = 0) -> Standing:
                     window=limit.window,
                     resets_at=limit.resets_at,
                     zone=limit.zone,
+                    unit=limit.unit,
+                    rule=limit.rule,
                 )
     raise AssertionError(name)
 
@@ -84,13 +95,19 @@ def test_a_call_with_room_is_allowed_with_its_model_and_hold() -> None:
         (["watch", "hour"], "hour"),
         (["hour", "haiku"], "hour"),
         (["haiku"], "haiku"),
+        (["month", "prepaid"], "prepaid"),
+        (["prepaid", "month"], "prepaid"),
+        (["roll", "session", "hour"], "session"),
+        (["rates/max_parallel", "hour"], "hour"),
+        (["rates/max_parallel", "prepaid"], "prepaid"),
+        (["rates/max_parallel", "rates/max_per_minute"], "rates/max_per_minute"),
     ],
 )
 def test_of_several_the_one_that_resets_last_is_named(over: list[str], named: str) -> None:
-    """Month ends on 1 December, the rolling week lets room back by 29 November; a watching budget never refuses, and a budget
-    of the rewrite alone did not stop the call as asked."""
+    """Month ends on 1 December, the rolling week lets room back by 29 November, a lifetime or a session never does, and a call under
+    way may end at once; a watching budget never refuses, and a budget of the rewrite alone did not stop the call as asked."""
     decision = decide(admission(), refused(*(standing(name) for name in over)), RULES)
-    assert decision.rule == f"budget.{named}"
+    assert decision.rule == ("model.rates" if "/" in named else f"budget.{named}")
     assert decision.standing is not None
     assert decision.standing.budget == named
 

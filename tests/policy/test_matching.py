@@ -21,6 +21,10 @@ def four(principal: str, project: str, model: str, provider: str) -> Values:
     return values(principal=principal, project=project, model=model, provider=provider)
 
 
+def five(principal: str, project: str, model: str, provider: str, issuer: str) -> Values:
+    return values(principal=principal, project=project, model=model, provider=provider, issuer=issuer)
+
+
 ADA = four("ada", "billing", "claude-opus-5", "anthropic")
 
 
@@ -96,7 +100,11 @@ SCOPES = [
     'share = "each"\nper = "principal"',
     'share = "each"\nper = ["principal", "model"]\nproject = "bill*"',
     'share = "pool"\nprincipal = ["a*", "b[1]"]',
+    'principal = "ada"',
+    'principal = "ada"\nissuer = ["local", "https://*"]\nshare = "pool"',
+    'share = "each"\nper = ["principal", "issuer"]',
 ]
+ISSUERS = ["", "local", "https://okta.example"]
 PEOPLE, PROJECTS, MODELS = ["ada", "b[1]", "c"], ["billing", ""], ["claude-opus-5", "gpt-5", "gpt-?", ""]
 
 
@@ -104,23 +112,20 @@ PEOPLE, PROJECTS, MODELS = ["ada", "b[1]", "c"], ["billing", ""], ["claude-opus-
 def test_the_ledger_s_scope_holds_exactly_the_calls_the_budget_counts_in_that_bucket(scope: str) -> None:
     """Pairs of one column are alternatives, columns must all match: run in SQLite against every combination."""
     budget = policy(budget_text(scope)).budgets[0]
-    calls = list(product(PEOPLE, PROJECTS, MODELS, ["anthropic", "openai"]))
+    calls = list(product(PEOPLE, PROJECTS, MODELS, ["anthropic", "openai"], ISSUERS))
+    keys = {one: bucket_key(budget, five(*one)) for one in calls if covers(budget, five(*one))}
     with sqlite3.connect(":memory:") as connection:
-        connection.execute("CREATE TABLE entry (subject, project, model, provider)")
-        connection.executemany("INSERT INTO entry VALUES (?, ?, ?, ?)", calls)
-        for mine in (four(*one) for one in calls):
-            if not covers(budget, mine):
-                continue
-            key, pairs = bucket_key(budget, mine), bucket_scope(budget, mine)
+        connection.execute("CREATE TABLE entry (subject, project, model, provider, issuer)")
+        connection.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?)", calls)
+        for one, key in keys.items():
+            pairs = bucket_scope(budget, five(*one))
             columns = dict.fromkeys(column for column, _ in pairs)
             where = " AND ".join(
                 "(" + " OR ".join(f"{column} GLOB ?" for name, _ in pairs if name == column) + ")" for column in columns
             )
             patterns = [pattern for column in columns for name, pattern in pairs if name == column]
             found = connection.execute(f"SELECT * FROM entry WHERE {where or '1'}", patterns).fetchall()
-            assert set(found) == {
-                other for other in calls if covers(budget, four(*other)) and bucket_key(budget, four(*other)) == key
-            }
+            assert set(found) == {other for other, its_key in keys.items() if its_key == key}
     connection.close()
 
 

@@ -112,7 +112,7 @@ def test_a_rewrite_is_announced_with_both_models() -> None:
     assert response_headers(decision)["x-tollkeeper-rewrote"] == "model a->b"
 
 
-def test_an_observing_policy_says_what_it_would_have_done() -> None:
+def test_a_policy_that_warns_says_what_it_would_have_done() -> None:
     headers = response_headers(replace(REFUSED, verdict=Verdict.ALLOW))
     assert (headers["x-tollkeeper-verdict"], headers["x-tollkeeper-would"]) == ("allow", "refuse")
 

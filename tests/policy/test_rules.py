@@ -11,6 +11,7 @@ from tollkeeper.core.admission import Admission, Limit
 from tollkeeper.core.amounts import Unit
 from tollkeeper.core.call import Call
 from tollkeeper.core.decision import Decision, Verdict
+from tollkeeper.core.errors import ConfigError
 from tollkeeper.core.principal import Assurance, Principal
 from tollkeeper.policy.plan import plan
 
@@ -88,6 +89,37 @@ def test_a_budget_covers_what_its_whole_scope_says(scope: str, covered: bool) ->
 
 def test_headers_that_rules_go_by_are_told_to_whoever_reads_calls() -> None:
     assert policy(budget("b", "1 USD", 'header = { X-Team = "a" }\nshare = "pool"')).headers == {"x-team"}
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "has(labels.team) && labels.team == 'x'",
+        "size(groups) > 0 && groups[0] == 'ml'",
+        "project == 'eleven' && int(run) > 5",
+        "groups.exists(g, g.startsWith('ml')) || groups.all(each, each != 'x')",
+        "model == 'a && (b' ? project == \"it's\" : !(model == 'c' || '==' == run)",
+        "type(model) == string && {'a': model}.a == 'x'",
+        "labels['n'] == 'x' || size(model) == 3",
+    ],
+)
+def test_a_condition_that_may_fail_for_some_calls_only_is_taken(condition: str) -> None:
+    assert policy(f'[budget.b]\namount = "1 USD"\nwindow = "day"\nshare = "pool"\nwhen = """{condition}"""\n').budgets[0].when
+
+
+def test_a_budget_may_be_divided_by_a_header_however_it_is_spelt() -> None:
+    divided = budget("b", "1 USD", 'share = "each"\nper = "label.header:X-Team"')
+    assert policy(divided).headers == {"x-team"}
+    assert [limit.bucket.key for limit in limits(divided, caller(tags=(("header:x-team", "ml"),)))] == [
+        "month@UTC;label.header%3Ax-team=ml"
+    ]
+
+
+def test_a_document_may_go_by_sixteen_headers_and_no_more() -> None:
+    rules = [budget(f"b{number}", "1 USD", f'share = "pool"\nheader = {{ x-{number} = "a" }}') for number in range(17)]
+    assert len(policy("".join(rules[:16])).headers) == 16
+    with pytest.raises(ConfigError, match="rules go by 17 request headers; 16 is the most"):
+        policy("".join(rules))
 
 
 def test_of_several_amounts_for_one_share_the_highest_wins_in_any_order() -> None:
@@ -255,9 +287,37 @@ MISTAKES = [
     (budget("b", "1 USD", 'group = "ml"'), "4: [budget.b] covers several by group without saying how they share;"),
     (budget("b", "1 USD", "when = 'principal ='"), "4: when is not CEL:"),
     (budget("b", "1 USD", "when = 'user == \"x\"'"), "4: when cannot be run: Undefined variable or function: 'user'."),
+    (budget("b", "1 USD", "when = 'user == \"x\"'"),
+     "4: when cannot be run: Undefined variable or function: 'user'. Did you mean \"principal\"?"),
+    (budget("b", "1 USD", "when = 'mdoel == \"x\"'"),
+     "4: when cannot be run: Undefined variable or function: 'mdoel'. Did you mean \"model\"?"),
+    (budget("b", "1 USD", "when = 'zzz == \"x\"'"), "4: when cannot be run: Undefined variable or function: 'zzz'. Known: principal,"),
+    (budget("b", "1 USD", "when = 'model == \"gpt-5\" && modell == \"x\"'"),
+     "4: when cannot be run: Undefined variable or function: 'modell'. Did you mean \"model\"?"),
+    (budget("b", "1 USD", "when = 'groups.exists(g, g == \"x\" && team == \"x\")'"),
+     "4: when cannot be run: Undefined variable or function: 'team'. Did you mean \"groups\"?"),
+    (budget("b", "1 USD", "when = 'model == \"gpt-5\" && (run == \"\" || !groups.contains(\"x\"))'"),
+     '4: when cannot be run: groups.contains("x"): Undefined variable or function: \'contains\'.'),
+    (budget("b", "1 USD", "when = 'model == \"gpt-5\" ? model.name == \"x\" : true'"),
+     '4: when cannot be run: model.name == "x": No such overload'),
+    (budget("b", "1 USD", "when = 'model == 1'"), "4: when compares text with a number, which are never equal: model == 1"),
+    (budget("b", "1 USD", "when = 'model == \"a && b\" && groups != \"ml\"'"),
+     '4: when compares a list with text, which are never equal: groups != "ml"'),
     (budget("b", "1 USD", "when = 'principal'"), "4: when is neither true nor false; write a comparison"),
     (budget("b", "1 USD", 'on_exceed = ["refuse", "clamp"]'), "4: the rungs of on_exceed come once each, in this order:"),
-    (budget("b", "5 tokens", 'on_exceed = "clamp"'), "4: an answer can be cut to fit dollars only; leave out clamp"),
+    (budget("b", "1 USD", 'on_exceed = ["refuse", "warn"]'),
+     "4: the rungs of on_exceed come once each, in this order: warn, clamp, downgrade, refuse; nothing is tried after \"refuse\""),
+    (budget("b", "1 USD", 'on_exceed = ["warn", "warn"]'), "4: the rungs of on_exceed come once each, in this order:"),
+    (budget("b", "1 USD", 'on_exceed = ["warn", "clamp", "warn"]'), "4: the rungs of on_exceed come once each, in this order:"),
+    (budget("b", "1 USD", 'on_exceed = ["refuse", "refuse"]'), "4: the rungs of on_exceed come once each, in this order:"),
+    (budget("b", "1 USD", 'share = "pool"\nheader = { Authorization = "*" }'), '5: the header "Authorization" carries a credential,'),
+    (budget("b", "1 USD", 'share = "pool"\nlabel = { "header:X-Api-Key" = "*" }'),
+     '5: the header "header:X-Api-Key" carries a credential,'),
+    (budget("b", "1 USD", 'share = "each"\nper = "label.header:Cookie"'),
+     '5: the header of "label.header:Cookie" carries a credential,'),
+    (budget("b", "1 USD", 'share = "pool"\nheader = { x-forwarded-user = "ada" }'),
+     '5: the header "x-forwarded-user" says who is calling, and is gone before rules are asked;'),
+    (budget("b", "5 requests", 'on_exceed = "clamp"'), "4: an answer can be cut to fit dollars or tokens only; leave out clamp"),
     (budget("b", "1 USD", "rollover = true", window="rolling 7d"), "4: rollover carries over to the next calendar window,"),
     (budget("b", "1 USD", 'rollover = "5 tokens"'), '4: rollover = "5 tokens" is not counted as the amount is; write it in usd'),
     (budget("b", "1 USD", "warn_at = [0, 200]"), "4: warn_at = 0 is not a percentage from 1 to 100"),

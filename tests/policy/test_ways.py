@@ -15,11 +15,13 @@ from tollkeeper.policy.estimate import ENOUGH, Estimates
 from tollkeeper.policy.model import HoldSize
 from tollkeeper.policy.plan import plan_with
 from tollkeeper.policy.routes import way_of
+from tollkeeper.pricing.holds import OVERHEAD_TOKENS
 
 NOW = at("2026-11-22T10:00")
 ENFORCE = 'mode = "enforce"\n'
 DAY = '[budget.day]\namount = "5 USD"\nwindow = "day"\n'
-PER_TOKEN = {"claude-opus-5": 25_000, "claude-sonnet-5": 15_000, "claude-haiku-4-5": 5_000, "gpt-5-mini": 2_000}
+TOKENS = '[budget.t]\namount = "5M tokens"\nwindow = "day"\n'
+PER_TOKEN = {"self-hosted": 0, "claude-opus-5": 25_000, "claude-sonnet-5": 15_000, "claude-haiku-4-5": 5_000, "gpt-5-mini": 2_000}
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,17 @@ def test_one_way_only_where_an_answer_cannot_or_need_not_be_capped(asked: Call, 
     assert [(way.headroom, way.clamp_output_tokens) for way in ways(DAY, asked, **how)] == [(1, None)], why
 
 
-def test_without_a_budget_in_dollars_that_acts_nothing_is_capped() -> None:
+def test_without_a_budget_that_acts_on_what_an_answer_takes_nothing_is_capped() -> None:
     assert len(ways(DAY + 'mode = "observe"', chat())) == 1
-    assert len(ways('[budget.t]\namount = "5M tokens"\nwindow = "day"\n', chat())) == 1
+    assert len(ways(TOKENS + 'mode = "observe"', chat())) == 1
+    assert len(ways('[budget.r]\namount = "5 requests"\nwindow = "day"\n', chat())) == 1
+
+
+@pytest.mark.parametrize("model", ["claude-opus-5", "self-hosted"], ids=["with a price", "for nothing"])
+def test_tokens_are_held_as_dollars_are_the_worst_case_while_four_fit_and_then_what_such_calls_take(model: str) -> None:
+    worst, usual = ways(TOKENS, chat(model), learned=2_000)
+    assert (worst.hold_tokens, worst.headroom, worst.clamp_output_tokens) == (OVERHEAD_TOKENS + 32_000, HEADROOM, None)
+    assert (usual.hold_tokens, usual.headroom, usual.clamp_output_tokens) == (OVERHEAD_TOKENS + 2_000, 1, 2_000)
 
 
 def test_a_ladder_that_cuts_ends_in_what_is_left_down_to_the_least_useful_answer() -> None:
@@ -89,6 +99,32 @@ def test_a_ladder_that_cuts_ends_in_what_is_left_down_to_the_least_useful_answer
     cut = ways(text, chat(), learned=2_000)[-1]
     assert cut.shrink == Shrink(least_tokens=600, least_nanousd=1_600 * 25_000, most_tokens=2_000)
     assert (cut.hold_nanousd, cut.effort) == (3_000 * 25_000, "low")
+
+
+@pytest.mark.parametrize("choices", [1, 3])
+def test_an_answer_is_cut_to_the_tokens_that_are_left_and_to_the_dollars_that_are_left(choices: int) -> None:
+    text = '[budget.t]\namount = "5M tokens"\nwindow = "day"\non_exceed = [{ clamp = { min_output_tokens = 600 } }, "refuse"]\n'
+    asked = chat()
+    cut = ways(text, replace(asked, ask=replace(asked.ask, choices=choices)), learned=2_000)[-1]
+    assert cut.shrink is not None
+    assert (cut.shrink.least_tokens, cut.shrink.most_tokens, cut.hold_tokens) == (600, 2_000, OVERHEAD_TOKENS + choices * 2_000)
+    assert cut.shrink.hold_tokens(600, cut.hold_tokens) == OVERHEAD_TOKENS + choices * 600
+    for room in (OVERHEAD_TOKENS + choices * 600, OVERHEAD_TOKENS + choices * 1_000 + 1, 10**9):
+        cap = cut.shrink.cap_within_tokens(room, cut.hold_tokens)
+        assert cut.shrink.hold_tokens(cap, cut.hold_tokens) <= room
+        assert cap == min(2_000, (room - OVERHEAD_TOKENS) // choices)
+
+
+@pytest.mark.parametrize(("first", "second"), [("high", "medium"), ("medium", "high")])
+@pytest.mark.parametrize(("most", "expected"), [("low", "low"), ("xhigh", "medium")])
+def test_of_all_rules_and_ladders_over_a_call_the_least_effort_holds(first: str, second: str, most: str, expected: str) -> None:
+    text = f'[model.m]\nmax_effort = "{most}"\n' + "".join(
+        f'[budget.{name}]\namount = "5 USD"\nwindow = "{name}"\non_exceed = [{{ clamp = {{ effort = "{effort}" }} }}, "refuse"]\n'
+        for name, effort in (("day", first), ("week", second))
+    )
+    cut = ways(text, chat(effort="max"), learned=2_000)[-1]
+    assert cut.shrink is not None
+    assert cut.effort == expected
 
 
 def test_the_ladder_goes_on_to_the_cheaper_models_in_the_order_of_the_document() -> None:

@@ -9,14 +9,14 @@ import click
 
 from tollkeeper.core.amounts import format_amount
 from tollkeeper.core.clock import system_clock, to_datetime
-from tollkeeper.core.errors import ConfigError, SetupError
+from tollkeeper.core.errors import LedgerError
 from tollkeeper.core.paths import home
 from tollkeeper.policy.document import OBSERVE_ALL, load_policy
 from tollkeeper.policy.forecast import Forecast, forecast
 from tollkeeper.policy.message import moment_in_words, spent_in_words
 from tollkeeper.policy.mine import standing_as_json
 
-from .report import NOTHING_YET
+from .standings import shares_of
 
 if TYPE_CHECKING:
     from tollkeeper.core.admission import Limit
@@ -50,24 +50,24 @@ def show(only: str | None, who: str | None, file: Path | None, ledger_path: Path
     Example: `tollkeeper budget list --budget person --json`
     """
     policy, path, at = _open(file, ledger_path)
-    found = _standings(policy, path, at, only, who)
+    found = shares_of(policy, path, at, only, who)
     grants = _grants(path, at)
     if as_json:
         click.echo(
             json.dumps(
-                {"budgets": [balance_as_json(one, at) for _, one in found], "grants": grants}, indent=2, ensure_ascii=False
+                {"budgets": [balance_as_json(one.standing, at) for one in found], "grants": grants}, indent=2, ensure_ascii=False
             )
         )
         return
-    for limit, standing in found:
-        click.echo(_line(limit, standing, at))
+    for one in found:
+        click.echo(_line(one.limit, one.standing, at))
     for grant in grants:
         until = f"{to_datetime(grant['until_at']):%Y-%m-%d %H:%M} UTC"
         click.echo(
             f"grant {grant['id'][-8:]}: {grant['amount_text']} of {grant['budget']} to {grant['to']} until {until}: {grant['why']}"
         )
     if not found:
-        click.echo(f"{policy.name} has no budget that anything counts in", err=True)
+        click.echo(f"{policy.name} has no budget that {'anything' if who is None else who} counts in", err=True)
 
 
 @command.command()
@@ -83,9 +83,10 @@ def check(only: str | None, who: str | None, warn: bool, file: Path | None, ledg
     Example: `tollkeeper budget check --budget job && make generate`
     """
     policy, path, at = _open(file, ledger_path)
-    found = _standings(policy, path, at, only, who)
-    over = [standing for _, standing in found if standing.spent_nanousd >= standing.amount_nanousd]
-    near = [standing for limit, standing in found if limit.warn_at and standing.used_percent >= limit.warn_at[0]]
+    # A budget of nothing that nobody has asked for forbids something; it is no reason to stop what does not need it.
+    found = [one for one in shares_of(policy, path, at, only, who) if one.is_used or one.standing.amount_nanousd or only]
+    over = [one.standing for one in found if not one.standing.room_nanousd]
+    near = [one.standing for one in found if one.limit.warn_at and one.standing.used_percent >= one.limit.warn_at[0]]
     code = EXIT_USED_UP if over else EXIT_WARNED if warn and near else 0
     if as_json:
         names = {"used_up": over, "near": near}
@@ -114,7 +115,8 @@ def ahead(only: str | None, who: str | None, file: Path | None, ledger_path: Pat
     Example: `tollkeeper budget forecast --budget month`
     """
     policy, path, at = _open(file, ledger_path)
-    found = [(limit, one, forecast(one, limit.bucket.start_at, at)) for limit, one in _standings(policy, path, at, only, who)]
+    shares = [one for one in shares_of(policy, path, at, only, who) if one.is_used]
+    found = [(one.limit, one.standing, forecast(one.standing, one.limit.bucket.start_at, at)) for one in shares]
     crossing = [one for _, standing, one in found if one.is_over(standing)]
     if as_json:
         rows = [balance_as_json(standing, at) | _forecast_as_json(one) for _, standing, one in found]
@@ -134,59 +136,16 @@ def balance_as_json(standing: "Standing", at: int) -> dict[str, Any]:
 def _open(file: Path | None, ledger_path: Path | None) -> "tuple[Policy, Path, int]":
     chosen = file or home().policy
     policy = load_policy(chosen) if file is not None or chosen.exists() else OBSERVE_ALL
-    path = ledger_path or home().ledger
-    if ledger_path is None and not path.exists():
-        raise SetupError(NOTHING_YET)
-    return policy, path, system_clock()
-
-
-def _standings(policy: "Policy", path: Path, at: int, only: str | None, who: str | None) -> "list[tuple[Limit, Standing]]":
-    """The budgets and every share of them that calls counted in, the fullest first."""
-    from tollkeeper.ledger.balances import callers, standings
-    from tollkeeper.ledger.history import call_of
-    from tollkeeper.policy.buckets import COLUMNS
-    from tollkeeper.policy.matching import matcher_of
-
-    if only is not None and only not in policy.by_rule:
-        known = ", ".join(policy.by_rule) or "none"
-        raise ConfigError(f'{policy.name} has no budget "{only[:100]}"; known: {known}')
-    matcher = matcher_of(policy)
-    used = {COLUMNS[field] for field in matcher.used.fields} | ({"tags"} if matcher.used.labels != frozenset() else set())
-    names = {"group": ("groups",), "any_session": ("session", "client_session")}
-    columns = [column for name in sorted(used) for column in names.get(name, (name,))]
-    calls = [call_of(entry) for entry in callers(path, _earliest(policy, at), columns)]
-    limits: dict[tuple[str, str], Limit] = {}
-    for call in calls:
-        if who is not None and call.principal.subject != who:
-            continue
-        for limit in matcher.of(call, call.model).limits(at):
-            if only in {None, limit.budget}:
-                limits.setdefault((limit.budget, limit.bucket.key), limit)
-    shared = [_everybodys(limit, policy) for limit in limits.values()] if who is None else list(limits.values())
-    found = list(zip(shared, standings(path, shared, at), strict=True))
-    return sorted(found, key=lambda pair: (-pair[1].used_percent, pair[0].budget, pair[0].bucket.key))
-
-
-def _everybodys(limit: "Limit", policy: "Policy") -> "Limit":
-    """A pool belongs to nobody: what was granted to one principal is no part of how it stands."""
-    from dataclasses import replace
-
-    from tollkeeper.policy.model import Field
-
-    budget = policy.by_rule.get(limit.budget)
-    return limit if budget is not None and Field.PRINCIPAL in budget.per else replace(limit, whose="")
-
-
-def _earliest(policy: "Policy", at: int) -> int:
-    from tollkeeper.policy.windows import window_at
-
-    rates = [rate for rule in policy.models for rate in rule.rates]
-    return min((window_at(budget.window, at).start_at for budget in (*policy.budgets, *rates)), default=at)
+    if ledger_path is not None and not ledger_path.exists():
+        raise LedgerError(f"there is no ledger at {ledger_path}")
+    return policy, ledger_path or home().ledger, system_clock()
 
 
 def _grants(path: Path, at: int) -> list[dict[str, Any]]:
     from tollkeeper.ledger.grants import read_grants
 
+    if not path.exists():
+        return []
     return [
         {
             "id": grant.id,

@@ -2,9 +2,12 @@
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,15 +16,23 @@ from tollkeeper.core.amounts import format_amount, parse_amount
 from tollkeeper.core.clock import US_PER_SECOND, system_clock, to_datetime
 from tollkeeper.core.errors import ConfigError, LedgerError, SetupError
 from tollkeeper.core.ids import new_id
+from tollkeeper.core.money import MAX_NANOUSD
 from tollkeeper.core.paths import home
+from tollkeeper.core.principal import Assurance, Principal
 from tollkeeper.core.toml_lines import nearest
 
+from .callers import authority_of, call_of_nobody
 from .report import NOTHING_YET
+from .standings import calls_in
 
 if TYPE_CHECKING:
     from tollkeeper.ledger.grants import Grant
+    from tollkeeper.policy.model import Policy
 
 MAX_DAYS = 366
+MOST = MAX_NANOUSD // 4
+"""As for amounts in tokens and requests: several together still fit a column of the ledger."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 _SPAN = re.compile(r"([1-9][0-9]{0,5}) *(min|m|h|d|w)")
 _SECONDS = {"min": 60, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -81,12 +92,15 @@ def give(
     """Give AMOUNT more of a budget. A name is only unique at its issuer, so a grant is made out to both."""
     from tollkeeper.ledger.grants import Grant
     from tollkeeper.ledger.grants import give as enter
+    from tollkeeper.ledger.row import text
 
     try:
         unit, size = parse_amount(amount)
     except ValueError as error:
         raise ConfigError(f"{error}, or a number of tokens or requests") from None
-    _check_budget(budget, unit.value, file)
+    if size > MOST:
+        raise ConfigError(f'"{amount[:60]}" is more than can be granted; {format_amount(unit, MOST)} is the most')
+    policy = _check_budget(budget, unit.value, file)
     if not why.strip():
         raise ConfigError('--why is empty; say what the grant is for, as in --why "release night"')
     at = system_clock()
@@ -98,11 +112,18 @@ def give(
         amount=size,
         from_at=at,
         until_at=at + _length_us(length),
-        why=why.strip(),
+        why=text(why.strip()),
         granted_by=_me(),
     )
     entered: Grant = _do(ledger_path, partial(enter, grant))
-    _tell(entered, as_json, "granted")
+    deciding = _deciding(policy, entered, ledger_path or home().ledger, at) if policy is not None else ()
+    _tell(entered, as_json, "granted", {"decided_by": list(deciding)} if deciding else {})
+    if deciding:
+        others = " and ".join(f'"{name}"' for name in deciding)
+        click.echo(
+            f'note: budget "{budget}" decides nothing here: {others} gives the same share more, or lifts it; grant it there',
+            err=True,
+        )
 
 
 @command.command("list")
@@ -139,33 +160,60 @@ def revoke(grant_id: str, as_json: bool, ledger_path: Path | None) -> None:
 
 def _account(whose: str, issuer: str | None) -> str:
     """Whom the grant is made out to: the same name at another issuer is somebody else."""
-    from tollkeeper.core.principal import HERE, account
-    from tollkeeper.identity.config import load_identity
-    from tollkeeper.identity.desk import Folder
+    from tollkeeper.core.principal import account
     from tollkeeper.ledger.grants import EVERYBODY
 
     if whose == EVERYBODY:
         if issuer is not None:
             raise ConfigError("--issuer says whose --to it is; name one with --to, or leave both out for everybody")
         return whose
-    rows = {row.name: row.authority for row in load_identity(Folder(home().root).document).issuers}
-    choices = ", ".join([*rows, "local"])
-    if issuer is not None:
-        if issuer not in rows and issuer not in HERE and "://" not in issuer:
-            raise ConfigError(f'--issuer "{issuer[:100]}" is no issuer of identity.toml; it is one of {choices}, or an address')
-        return account(whose, rows.get(issuer, issuer))
-    if len(set(rows.values())) > 1:
-        raise ConfigError(f'which "{whose[:100]}"? A name is only unique at its issuer: add --issuer, one of {choices}')
-    return account(whose, next(iter(rows.values()), ""))
+    return account(whose, authority_of(whose, issuer))
 
 
-def _check_budget(name: str, unit: str, file: Path | None) -> None:
-    """A grant to a misspelt budget would never be noticed."""
+def _deciding(policy: "Policy", grant: "Grant", path: Path, at: int) -> tuple[str, ...]:
+    """The budgets that decide over the share of whom the grant is for, where the one that was named decides over none of it.
+
+    Looked for among the calls that were made and one that is not known but for its caller.
+    """
+    from tollkeeper.core.principal import account
+    from tollkeeper.ledger.grants import EVERYBODY
+    from tollkeeper.policy.buckets import bucket_key, shares
+    from tollkeeper.policy.facts import values_of
+    from tollkeeper.policy.group_table import in_groups
+    from tollkeeper.policy.matching import covers, matcher_of
+
+    budget = policy.by_rule.get(grant.budget)
+    if budget is None or budget.rule:
+        return ()
+    calls = [*calls_in(policy, path, at), call_of_nobody(at)]
+    if grant.whose != EVERYBODY:
+        subject, _, issuer = grant.whose.partition(" at ")
+        theirs = [one for one in calls if account(one.principal.subject, one.principal.issuer) == grant.whose]
+        who = Principal(subject=subject, issuer=issuer or "local", assurance=Assurance.VERIFIED)
+        calls = [replace(one, principal=replace(who, groups=one.principal.groups)) for one in theirs]
+        calls.append(replace(call_of_nobody(at), principal=who))
+    found: dict[str, None] = {}
+    for call in calls:
+        facts = values_of(replace(call, principal=in_groups(policy, call.principal)), call.model)
+        if not covers(budget, facts):
+            continue
+        slots = matcher_of(policy).match(facts).slots
+        if any(slot.budget is budget for slot in slots):
+            return ()
+        keys = {bucket_key(budget, share) for share in shares(budget, facts)}
+        found |= dict.fromkeys(slot.budget.name for slot in slots if slot.key in keys and slot.budget.mode is budget.mode)
+        lifts = (one for one in policy.budgets if one.amount_nanousd is None and covers(one, facts))
+        found |= dict.fromkeys(one.name for one in lifts if keys & {bucket_key(one, share) for share in shares(one, facts)})
+    return tuple(found)
+
+
+def _check_budget(name: str, unit: str, file: Path | None) -> "Policy | None":
+    """The policy that names the budget, None where there is no document: a grant to a misspelt budget would never be noticed."""
     from tollkeeper.policy.document import load_policy
 
     chosen = file or home().policy
     if file is None and not chosen.exists():
-        return
+        return None
     policy = load_policy(chosen)
     budget = policy.by_rule.get(name)
     if budget is None:
@@ -174,6 +222,7 @@ def _check_budget(name: str, unit: str, file: Path | None) -> None:
         raise ConfigError(f'{chosen} has no budget "{name[:100]}"; {hint}')
     if budget.unit.value != unit:
         raise ConfigError(f'budget "{name}" is counted in {budget.unit.value}; grant it in {budget.unit.value}, not {unit}')
+    return policy
 
 
 def _length_us(text: str) -> int:
@@ -205,9 +254,9 @@ def _me() -> str:
     return local_principal().subject
 
 
-def _tell(grant: "Grant", as_json: bool, done: str) -> None:
+def _tell(grant: "Grant", as_json: bool, done: str, more: Mapping[str, Any] = NOTHING) -> None:
     if as_json:
-        click.echo(json.dumps(_as_json(grant), indent=2, ensure_ascii=False))
+        click.echo(json.dumps({**_as_json(grant), **more}, indent=2, ensure_ascii=False))
     else:
         click.echo(f"{done}: {_in_words(grant)}")
 

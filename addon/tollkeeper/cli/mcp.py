@@ -4,16 +4,17 @@ modelcontextprotocol.io/specification: JSON-RPC 2.0, one message a line; ``initi
 """
 
 import json
+import os
 import sys
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TextIO
 
 import click
 
 from tollkeeper import __version__
 
-from .process import ask_page, read_state
+from .process import ask_answer, read_state, state_in
 
 VERSIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 """Revisions of the protocol in which these four methods are the same; the newest is offered where the client's is none of them."""
@@ -89,14 +90,29 @@ def answer_to(message: dict[str, Any], look: Look) -> dict[str, Any] | None:
     return {"jsonrpc": "2.0", "id": number, "result": result}
 
 
-def look_at_proxy(model: str) -> tuple[str, bool]:
-    """The running proxy's own page, and whether that failed."""
-    state = read_state()
-    if state is None:
-        return "tollkeeper is not running; start it with `tollkeeper start`", True
+def look_at_proxy(model: str, environ: Mapping[str, str] = os.environ) -> tuple[str, bool]:
+    """The page of the proxy that calls from here go through, and whether that failed.
+
+    What ``tollkeeper run`` and ``env`` exported comes first, with the password that says whose calls these are; then the proxy that stands.
+    """
     query = f"?{urllib.parse.urlencode({'model': model})}" if model else ""
-    page = ask_page(state, f"/v1/budget{query}")
-    return ("the proxy did not answer; see `tollkeeper doctor`", True) if page is None else (page, False)
+    places = [place for place in (state_in(environ), read_state()) if place is not None]
+    for place in places:
+        found = ask_answer(place, f"/v1/budget{query}")
+        if found is not None:
+            status, text = found
+            return (text, False) if status == 200 else (_reason(text), True)
+    if places:
+        return "the proxy did not answer; see `tollkeeper doctor`", True
+    return "tollkeeper is not running; start it with `tollkeeper start`", True
+
+
+def _reason(text: str) -> str:
+    """The words of an error page."""
+    try:
+        return str(json.loads(text)["error"]["message"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "the proxy does not tell; see `tollkeeper doctor`"
 
 
 def _error(number: Any, code: int, message: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,10 +11,9 @@ import click
 
 from tollkeeper.core.amounts import Unit
 from tollkeeper.core.clock import system_clock, to_datetime
-from tollkeeper.core.errors import ConfigError, TollkeeperError
+from tollkeeper.core.errors import ConfigError
 from tollkeeper.core.money import format_usd_exact
 from tollkeeper.core.paths import home
-from tollkeeper.core.toml_lines import nearest
 from tollkeeper.policy.document import OBSERVE_ALL, load_policy
 from tollkeeper.policy.model import SCHEMA, Policy
 from tollkeeper.policy.problems import PolicyError
@@ -31,8 +30,8 @@ from tollkeeper.policy.words import (
 
 from .policy_explain import diff
 from .policy_explain import explain as explain_call
+from .policy_notes import names_of_nothing
 from .policy_trial import suggestion, trial
-from .prices import GUESSED_PROVIDERS
 
 _LINE = re.compile(r"(\d+): (.*)", re.DOTALL)
 
@@ -65,7 +64,7 @@ def check(file: Path | None, as_json: bool) -> None:
         policy = load_policy(chosen) if file is not None or chosen.exists() else OBSERVE_ALL
     except ConfigError as error:
         _fail(error, chosen, as_json)
-    remarks = (*notes(policy), *_unpriced(policy, at))
+    remarks = (*notes(policy), *names_of_nothing(policy, at))
     where = str(chosen) if policy is not OBSERVE_ALL else "built-in"
     if as_json:
         click.echo(json.dumps(_as_json(policy, where, at, remarks), indent=2))
@@ -88,26 +87,6 @@ def _fail(error: ConfigError, file: Path, as_json: bool) -> NoReturn:
     else:
         click.echo(str(error), err=True)
     sys.exit(error.exit_code)
-
-
-def _unpriced(policy: Policy, at: int) -> Iterator[str]:
-    """A rewrite to a model without a price never happens, so a misspelt name would go unnoticed."""
-    models = dict.fromkeys(model for budget in policy.budgets for model in budget.rewrite)
-    if not models:
-        return
-    from tollkeeper.pricing.book import PriceBook  # half a second: only for policies that need it
-
-    try:
-        book = PriceBook.load(home().prices if home().prices.exists() else None)
-    except TollkeeperError as error:
-        yield f"whether the models to move to have prices is not checked: {error}"
-        return
-    listed = {one.model for one in book.models(at)}
-    for model in models:
-        if model not in listed and not any(book.price_of(provider, model, at) for provider in GUESSED_PROVIDERS):
-            found = nearest(model, listed)
-            hint = f'; did you mean "{found}"?' if found else ""
-            yield f'no price is known for "{model}", so no call is ever moved to it{hint}'
 
 
 def _in_words(policy: Policy, where: str, at: int, remarks: Iterable[str]) -> list[str]:

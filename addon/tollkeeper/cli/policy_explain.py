@@ -17,11 +17,14 @@ from tollkeeper.policy.document import OBSERVE_ALL, load_policy
 from tollkeeper.policy.message import rewrite_in_words, spent_in_words
 
 from .callers import asking, call_from
+from .process import read_state
+from .standings import standings_at
 
 if TYPE_CHECKING:
     from tollkeeper.core.admission import Admission, Admitted
     from tollkeeper.core.call import Call
     from tollkeeper.core.decision import Decision, Standing
+    from tollkeeper.policy.estimate import Estimates
     from tollkeeper.policy.explain import Told
     from tollkeeper.policy.model import Policy
 
@@ -50,8 +53,8 @@ def explain(file: Path | None, ledger_path: Path | None, as_json: bool, **asked:
     told = explain_call(policy, values_of(call, call.model))
     path = ledger_path or home().ledger
     limits = [slot.limit(at) for one in told for slot in one.slots]
-    standings = {one.bucket + one.budget: one for one in _standings(path, limits, at)}
-    decision = _decide(policy, call, path, at)
+    standings = {one.bucket + one.budget: one for one in standings_at(path, limits, at)}
+    decision = _decide(policy, call, path, _learned(path, follows=ledger_path is None), at)
     if as_json:
         click.echo(json.dumps(_as_json(policy, told, standings, decision, at), indent=2, ensure_ascii=False))
         return
@@ -79,19 +82,21 @@ def diff(old: Path, new: Path) -> None:
     click.echo("no difference in meaning", err=True)
 
 
-def _standings(path: Path, limits: list[Any], at: int) -> "list[Standing]":
-    if not limits:
-        return []
-    if not path.exists():
-        from tollkeeper.ledger.windows import standing_of
+def _learned(path: Path, *, follows: bool) -> "Estimates":
+    """What the proxy that writes this ledger has learned of answers since it started; nothing where none runs: one that starts has not."""
+    from tollkeeper.policy.estimate import Estimates
 
-        return [standing_of(limit, (0, 0), (limit.amount_nanousd, 0, 0)) for limit in limits]
-    from tollkeeper.ledger.balances import standings
+    learned = Estimates()
+    state = read_state() if follows and path.exists() else None
+    if state is not None:
+        from tollkeeper.ledger.history import read_answers
 
-    return standings(path, limits, at)
+        for model, principal, client, output_tokens in read_answers(path, int(state.get("started_at", 0))):
+            learned.note(model, principal, client, output_tokens)
+    return learned
 
 
-def _decide(policy: "Policy", call: "Call", path: Path, at: int) -> "Decision":
+def _decide(policy: "Policy", call: "Call", path: Path, learned: "Estimates", at: int) -> "Decision":
     """What would be decided now, by the same functions as on the road."""
     from tollkeeper.core.decision import Decision
     from tollkeeper.policy.candidates import Pen
@@ -103,6 +108,7 @@ def _decide(policy: "Policy", call: "Call", path: Path, at: int) -> "Decision":
     pen = Pen(
         quote=lambda model: book.hold(call, model),
         capped=lambda model, cap: book.hold(replace(call, ask=replace(call.ask, max_output_tokens=cap)), model),
+        expected=lambda model: learned.output_tokens(model, call.principal.subject, call.attribution.client),
         hold=policy.hold,
     )
     planned = plan_with(policy, call, pen, at)

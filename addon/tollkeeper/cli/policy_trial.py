@@ -15,10 +15,11 @@ from tollkeeper.core.money import format_usd, format_usd_exact
 from tollkeeper.core.paths import home
 from tollkeeper.policy.document import load_policy
 from tollkeeper.policy.suggest import Spent, suggest
-from tollkeeper.report.period import format_moment, local_zone_name, parse_moment, zone_of
+from tollkeeper.report.period import format_moment, parse_moment, zone_of
 
 from .progress import progress
 from .report import NOTHING_YET
+from .zones import local_zone_name
 
 if TYPE_CHECKING:
     from tollkeeper.ledger.history import Past

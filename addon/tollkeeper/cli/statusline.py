@@ -11,11 +11,11 @@ from .quick import main
 @click.option("--no-emoji", is_flag=True, help="ASCII only.")
 @click.option("--session", metavar="ID", help="The conversation, where standard input does not tell it.")
 def command(template: str | None, width: str | None, no_emoji: bool, session: str | None) -> None:
-    r"""One line for a corner: this conversation, today, the last hour, the budget nearest to its end.
+    """One line for a corner: this conversation, today, the last hour, the budget nearest to its end.
 
     \b
     Claude Code, settings.json: "statusLine": {"type": "command", "command": "tollkeeper statusline"}
     tmux: set -g status-right '#(tollkeeper statusline --no-emoji --width 60)'
-    """
+    """  # noqa: D301 — click's mark is the character itself
     arguments = [f"--{name}={value}" for name, value in (("template", template), ("width", width), ("session", session)) if value]
     raise SystemExit(main([*arguments, *(["--no-emoji"] if no_emoji else [])]))

@@ -76,6 +76,15 @@ class Shrink:
             return None
         return self.least_tokens + (room_nanousd - self.least_nanousd) * spread_tokens // spread_nanousd
 
+    def cap_within_tokens(self, room_tokens: int, most_hold_tokens: int) -> int:
+        """The largest cap whose tokens fit ``room_tokens``; ``most_hold_tokens`` is what ``most_tokens`` takes, with all that goes in."""
+        over = max(0, most_hold_tokens - room_tokens)
+        return self.most_tokens - -(-over // self.choices)
+
+    def hold_tokens(self, cap_tokens: int, most_hold_tokens: int) -> int:
+        """The most tokens a call may take under that cap."""
+        return max(0, most_hold_tokens - (self.most_tokens - cap_tokens) * self.choices)
+
     def cost_nanousd(self, cap_tokens: int, most_nanousd: int) -> int:
         """The most a call may cost under that cap, rounded up."""
         if cap_tokens >= self.most_tokens:
@@ -152,5 +161,3 @@ class Admitted:
     clamp_output_tokens: int | None = None
     hold_tokens: int = 0
     warned: tuple[Warned, ...] = ()
-    would_chosen: int | None = None
-    """The candidate that enforce would have taken."""

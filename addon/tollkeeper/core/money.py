@@ -3,7 +3,7 @@
 int64 nano-dollars reach 9.2 billion USD, and a sum of integers is exact (docs/pricing.md).
 """
 
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 
 NANO_PER_USD = 1_000_000_000
 MAX_NANOUSD = 2**63 - 1
@@ -14,11 +14,6 @@ _AMOUNT = r"\s*(?:USD|\$)?\s*(\d{1,10}(?:\.\d{1,9})?)\s*(?:USD|\$)?\s*"
 def to_nanousd(usd: Decimal) -> int:
     """Dollars as nano-dollars, rounded half to even: use it once, on a finished charge."""
     return int((usd * NANO_PER_USD).to_integral_value(ROUND_HALF_EVEN))
-
-
-def to_nanousd_up(usd: Decimal) -> int:
-    """Dollars as nano-dollars, rounded up: for holds, which must never be short."""
-    return int((usd * NANO_PER_USD).to_integral_value(ROUND_CEILING))
 
 
 def to_usd(nanousd: int) -> Decimal:

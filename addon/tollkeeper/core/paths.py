@@ -1,6 +1,7 @@
 """Where this machine's own files stand: one folder, private to its user, removed to undo everything."""
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -49,8 +50,15 @@ class Home:
         return self.root / "proxy.log"
 
     def make(self) -> None:
-        """Create the folder, mode 0700."""
+        """Create the folder, mode 0700. One that is there and this user's own is closed to others, unless it is plainly not ours alone."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = self.root.stat()
+        is_shared = found.st_mode & stat.S_ISVTX or self.root.resolve() == Path.home().resolve()
+        if found.st_mode & 0o077 and found.st_uid == os.getuid() and not is_shared:
+            try:  # noqa: SIM105 — the status line has no time to load contextlib
+                self.root.chmod(0o700)
+            except OSError:
+                pass  # a file system without modes, or one that is read only: the files in it are 0600 all the same
 
 
 def home() -> Home:

@@ -29,7 +29,7 @@ _BASIC_OR_LITERAL = re.compile(
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)+")
 _SPACE = re.compile(r"[ \t]*")
-_PLAIN = re.compile(r"[^\[\]{}\"'#\n]+")
+_PLAIN = re.compile(r"[^\[\]{}\"'#\n,]+")
 _LINE_IN_MESSAGE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
@@ -42,8 +42,8 @@ class LineFinder:
     def line_of(self, key_path: KeyPath) -> int:
         """The 1-based line of a key or table; of the nearest key that holds it when it has none; 1 for the document.
 
-        Elements of arrays of tables are named by index: ``("price", 2, "from")``. Keys inside an inline table or a plain array
-        stand on the line of the key that holds them.
+        Elements of arrays of tables are named by index: ``("price", 2, "from")``. Keys of inline tables are found below the key that
+        holds them, also those inside a plain array, whose elements are not told apart: the first of that name is meant.
         """
         for length in range(len(key_path), 0, -1):
             if (line := self._lines.get(tuple(key_path[:length]))) is not None:
@@ -118,7 +118,7 @@ class _Scanner:
                     path = (*path, part)
                     self._note(path)
                 self._at += 1  # the "="
-                self._value()
+                self._value(path)
             self._skip(_BLANK)
         return self._lines
 
@@ -168,30 +168,48 @@ class _Scanner:
                 return parts
             self._at += 1
 
-    def _value(self) -> None:
-        """Skip a value: to the end of its line, or of the bracket or string it opens."""
-        text, depth = self._text, 0
+    def _value(self, path: KeyPath) -> None:
+        """Skip the value of the key at ``path``, to the end of its line or of the bracket or string it opens; note keys inside it."""
+        text = self._text
+        held: list[tuple[str, KeyPath]] = []
+        """The brackets that are open, each with the key that holds it."""
         while self._at < len(text):
             char = text[self._at]
             if char in "\"'":
                 match = _BASIC_OR_LITERAL.match(text, self._at)
                 self._at = match.end() if match else self._at + 1
             elif char in "[{":
-                depth += 1
+                held.append((char, path))
                 self._at += 1
+                path = self._inner_key(char, path)
             elif char in "]}":
-                depth -= 1
+                path = held.pop()[1] if held else path
                 self._at += 1
+            elif char == "," and held:
+                self._at += 1
+                path = self._inner_key(*held[-1])
             elif char == "#":
                 end = text.find("\n", self._at)
                 self._at = len(text) if end < 0 else end
             elif char == "\n":
-                if depth <= 0:
+                if not held:
                     return
                 self._at += 1
             else:
                 match = _PLAIN.match(text, self._at)
                 self._at = match.end() if match else self._at + 1
+
+    def _inner_key(self, bracket: str, path: KeyPath) -> KeyPath:
+        """The key that stands next in an inline table, noted; in an array, or where none is left, the one that holds the bracket."""
+        if bracket == "[":
+            return path
+        self._skip(_BLANK)
+        if self._text[self._at : self._at + 1] in {"}", ""}:
+            return path
+        for part in self._dotted():
+            path = (*path, part)
+            self._note(path)
+        return path
 
     def _note(self, path: KeyPath) -> None:
         self._lines.setdefault(path, self._line_here())

@@ -22,11 +22,18 @@ CLAIMED_HEADERS = (CLAIMED_EMAIL, "x-user", "x-forwarded-user", "x-forwarded-ema
 STRIPPED_HEADERS = frozenset(
     {
         "proxy-authorization", "proxy-connection", *TOKEN_HEADERS, ID_HEADER, SECRET_HEADER, CLAIMED_EMAIL,
-        "x-forwarded-user", "x-forwarded-email", "x-auth-request-email", "forwarded", "via",
+        "x-user", "x-forwarded-user", "x-forwarded-email", "remote-user", "x-remote-user", "forwarded", "via",
+        "x-auth-request-email", "x-goog-iap-jwt-assertion",
     }
 )  # fmt: skip
-"""Removed before anything leaves for a provider, on every path; the configured header too (``is_stripped``)."""
-STRIPPED_PREFIXES = ("x-tollkeeper-", "x-forwarded-")
+"""Removed before anything leaves for a provider, on every path; the configured header too (``is_stripped``).
+
+Besides those we read ourselves, what proxies that log people in put before an application: oauth2-proxy (``--set-xauthrequest``),
+Google's IAP, AWS load balancers, Azure App Service, and the usual ``Remote-User``.
+"""
+STRIPPED_PREFIXES = (
+    "x-tollkeeper-", "x-forwarded-", "x-auth-request-", "x-goog-authenticated-user-", "x-amzn-oidc-", "x-ms-client-principal",
+)  # fmt: skip
 STRIPPED_COOKIES = ("cf_authorization", "cf_appsession", "cf_binding")
 
 MAX_CLAIM_CHARS = 256

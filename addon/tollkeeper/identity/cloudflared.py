@@ -3,20 +3,19 @@
 https://developers.cloudflare.com/cloudflare-one/tutorials/cli/
 """
 
-import asyncio
 import shutil
 from collections.abc import Mapping
 
 from tollkeeper.gate.environment import environment_before
 
 from .answers import IdentityError
+from .helpers import printed
 from .issuer import Issuer
 from .token import looks_like_token
 
 COMMAND = "cloudflared"
 TOKEN_S = 20.0
 LOGIN_S = 600.0
-_MAX_OUTPUT_BYTES = 65_536
 
 
 def installed(environ: Mapping[str, str]) -> str | None:
@@ -49,21 +48,7 @@ async def access_token(row: Issuer, environ: Mapping[str, str], *, log_in: bool 
 
 
 async def _run(arguments: list[str], environ: Mapping[str, str], timeout_s: float) -> str:
-    """The command's output; empty when it fails. Its complaints go nowhere: they may quote a token."""
-    process = await asyncio.create_subprocess_exec(
-        *arguments,
-        env=dict(environ),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
     try:
-        async with asyncio.timeout(timeout_s):
-            output, _ = await process.communicate()
+        return await printed(arguments, environ, timeout_s)
     except TimeoutError:
-        process.kill()
-        await process.wait()
         raise IdentityError(f"cloudflared did not answer within {timeout_s:g} s") from None
-    if process.returncode != 0 or len(output) > _MAX_OUTPUT_BYTES:
-        return ""
-    return output.decode("ascii", "replace").strip()

@@ -5,10 +5,11 @@ docs/identity.md describes it for people.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tollkeeper.core.principal import HERE, Principal
 from tollkeeper.core.toml_lines import load_toml
 
 from .fields import Problems, Table, shown
@@ -65,6 +66,11 @@ class IdentityConfig:
     def login_rows(self) -> tuple[Issuer, ...]:
         """Rows that people can log in at."""
         return tuple(row for row in self.issuers if row.client is not None)
+
+    def grouped(self, principal: Principal) -> Principal:
+        """A login of this machine with the groups that the document gives it; anybody else as they are."""
+        groups = self.local_groups.get(principal.subject) if principal.issuer in HERE else None
+        return replace(principal, groups=principal.groups | groups) if groups else principal
 
 
 NOBODY = IdentityConfig()

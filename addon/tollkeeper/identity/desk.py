@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tollkeeper.core.clock import US_PER_SECOND, Clock, system_clock
-from tollkeeper.core.principal import ANONYMOUS, HERE, Principal
+from tollkeeper.core.principal import ANONYMOUS, Principal
 
 from .answers import Proof, Refused, Why
 from .channels import Checked, OnNoIdentity, Presented, Resolution, collect, resolve
@@ -94,7 +94,7 @@ class Desk:
         self.owned = owned
         """Every call without a proof is the default's, whichever process makes it: a job's own proxy."""
         self.on_no_identity = on_no_identity
-        self.default = self._grouped(default if default is not None else local_principal())
+        self.default = self.config.grouped(default if default is not None else local_principal())
         self.keys: dict[str, KeySource] = {
             row.name: key_source(row, folder.keys if folder is not None else None, trust) for row in config.issuers
         }
@@ -263,12 +263,7 @@ class Desk:
             return None
         if peer.uid == GONE_UID:
             return replace(ANONYMOUS, channel=PEER_CHANNEL)
-        return replace(default, channel=PEER_CHANNEL) if peer.uid == os.getuid() else self._grouped(peer.principal)
-
-    def _grouped(self, principal: Principal) -> Principal:
-        """A login of this machine with the groups that identity.toml gives it."""
-        groups = self.config.local_groups.get(principal.subject) if principal.issuer in HERE else None
-        return replace(principal, groups=principal.groups | groups) if groups else principal
+        return replace(default, channel=PEER_CHANNEL) if peer.uid == os.getuid() else self.config.grouped(peer.principal)
 
     def doubt(self, who: Resolution | None) -> Refused | None:
         """Why whoever opened a session is not believed any more, None while they are. For sessions that outlive a request."""

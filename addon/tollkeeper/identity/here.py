@@ -6,11 +6,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from tollkeeper.core.clock import US_PER_SECOND, Clock
+from tollkeeper.core.principal import Principal
 
 from .answers import IdentityError, Proof, Refused
 from .config import IdentityConfig
 from .issuer import Issuer, Kind
 from .job_token import job_token
+from .local import LoginNote, local_principal
 from .session import Sessions
 from .token_store import Session, open_store
 from .verify import Verifier
@@ -75,6 +77,12 @@ async def find_here(
             here = Here(source=Source.SESSION, proof=proof, until=until, told=f"logged in at {row.name}", session=session)
             return Found(here=here, trouble=tuple(trouble))
     return Found(here=None, trouble=tuple(trouble))
+
+
+def booked_to(config: IdentityConfig, login: Path, clock: Clock) -> Principal:
+    """Whose a call is that comes without a proof through this user's proxy: who logged in last (the note ``login``), else the OS user."""
+    found = LoginNote(login).current(clock() / US_PER_SECOND)
+    return config.grouped(found if found is not None else local_principal())
 
 
 def job_audience(config: IdentityConfig, environ: Mapping[str, str]) -> str:

@@ -1,6 +1,5 @@
 """A CI job's own token, asked of its platform when the job begins. Nothing is stored."""
 
-import asyncio
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from .answers import IdentityError
+from .helpers import printed
 from .token import MAX_TOKEN_CHARS, looks_like_token
 from .web import WebError, ask
 
@@ -101,19 +101,7 @@ async def _said(arguments: list[str], environ: Mapping[str, str]) -> str:
     command = shutil.which(arguments[0], path=environ.get("PATH"))
     if command is None:
         return ""
-    process = await asyncio.create_subprocess_exec(
-        command,
-        *arguments[1:],
-        env=dict(environ),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
     try:
-        async with asyncio.timeout(COMMAND_S):
-            output, _ = await process.communicate()
+        return await printed([command, *arguments[1:]], environ, COMMAND_S)
     except TimeoutError:
-        process.kill()
-        await process.wait()
         return ""
-    return output.decode("ascii", "replace").strip() if process.returncode == 0 else ""

@@ -32,24 +32,35 @@ type Pairs = list[tuple[Limit, Window]]
 class _Fit:
     """Whether one candidate fits: really (budgets that act), and if all were enforced. ``cap`` is what it is cut to."""
 
-    __slots__ = ("cap", "hold_nanousd", "over", "really", "wholly")
+    __slots__ = ("cap", "hold_nanousd", "hold_tokens", "over", "really", "wholly")
 
     def __init__(self, candidate: Candidate, pairs: Pairs, windows: Balances, at: int) -> None:
         self.over: Pairs = []
         self.really = self.wholly = True
-        self.hold_nanousd, self.cap = candidate.hold_nanousd, candidate.clamp_output_tokens
+        self.hold_nanousd, self.hold_tokens = candidate.hold_nanousd, candidate.hold_tokens
+        self.cap = candidate.clamp_output_tokens
         shrink = candidate.shrink
-        least_nanousd = candidate.hold_nanousd if shrink is None else shrink.least_nanousd
-        room_nanousd = candidate.hold_nanousd
+        least_nanousd, least_tokens = candidate.hold_nanousd, candidate.hold_tokens
+        if shrink is not None:
+            least_nanousd, least_tokens = shrink.least_nanousd, shrink.hold_tokens(shrink.least_tokens, least_tokens)
+        room_nanousd, room_tokens = candidate.hold_nanousd, candidate.hold_tokens
         for limit, window in pairs:
             if limit.is_soft:
                 continue
             posted, held = windows.totals(window, limit.bucket)
             free = windows.amount_of(limit, at)[0] - posted - held
-            need = least_nanousd if limit.unit is Unit.USD else _need(candidate, limit.unit)
-            if limit.enforced and limit.unit is Unit.USD:
-                need *= candidate.headroom
-                room_nanousd = min(room_nanousd, free)
+            if limit.unit is Unit.USD:
+                need = least_nanousd
+                if limit.enforced:
+                    need *= candidate.headroom
+                    room_nanousd = min(room_nanousd, free)
+            elif limit.unit is Unit.TOKENS:
+                need = least_tokens
+                if limit.enforced:
+                    need *= candidate.headroom
+                    room_tokens = min(room_tokens, free)
+            else:
+                need = candidate.requests if limit.unit is Unit.REQUESTS else 1
             if need > free:
                 self.over.append((limit, window))
                 self.wholly = False
@@ -57,6 +68,8 @@ class _Fit:
         if shrink is not None and self.really:
             self.cap = shrink.cap_within(room_nanousd, candidate.hold_nanousd)
             if self.cap is not None:
+                self.cap = min(self.cap, shrink.cap_within_tokens(room_tokens, candidate.hold_tokens))
+                self.hold_tokens = shrink.hold_tokens(self.cap, candidate.hold_tokens)
                 self.hold_nanousd = shrink.cost_nanousd(self.cap, candidate.hold_nanousd)
 
 
@@ -95,16 +108,15 @@ def choose(admission: Admission, windows: Balances, at: int) -> tuple[Admitted, 
         hold_nanousd=taken.hold_nanousd,
         blockers=tuple(blockers),
         clamp_output_tokens=taken.cap if verdict is Verdict.REWRITE else None,
-        hold_tokens=candidate.hold_tokens,
-        would_chosen=would,
+        hold_tokens=taken.hold_tokens,
     )
     if not any(limit.warn_at for limit, _ in kept):
         return admitted, kept
-    warned = _warned(candidate, taken.hold_nanousd, kept, windows, at)
+    warned = _warned(candidate, taken, kept, windows, at)
     return (replace(admitted, warned=warned) if warned else admitted), kept
 
 
-def _warned(candidate: Candidate, hold_nanousd: int, pairs: Pairs, windows: Balances, at: int) -> tuple[Warned, ...]:
+def _warned(candidate: Candidate, taken: _Fit, pairs: Pairs, windows: Balances, at: int) -> tuple[Warned, ...]:
     """The budgets that this call, once held, takes past a threshold: the highest one each."""
     found: list[Warned] = []
     for limit, window in pairs:
@@ -112,7 +124,7 @@ def _warned(candidate: Candidate, hold_nanousd: int, pairs: Pairs, windows: Bala
             continue
         posted, held = windows.totals(window, limit.bucket)
         amount = windows.amount_of(limit, at)[0]
-        need = hold_nanousd if limit.unit is Unit.USD else _need(candidate, limit.unit)
+        need = _need(candidate, taken, limit.unit)
         used = (posted + held + need) * 100
         if used < amount * limit.warn_at[0]:
             continue
@@ -124,12 +136,12 @@ def _warned(candidate: Candidate, hold_nanousd: int, pairs: Pairs, windows: Bala
     return tuple(found)
 
 
-def _need(candidate: Candidate, unit: Unit) -> int:
-    """What a candidate holds in a budget of a unit."""
+def _need(candidate: Candidate, taken: _Fit, unit: Unit) -> int:
+    """What a candidate that is taken so holds in a budget of a unit."""
     if unit is Unit.USD:
-        return candidate.hold_nanousd
+        return taken.hold_nanousd
     if unit is Unit.TOKENS:
-        return candidate.hold_tokens
+        return taken.hold_tokens
     return candidate.requests if unit is Unit.REQUESTS else 1
 
 

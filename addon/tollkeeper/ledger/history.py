@@ -71,22 +71,30 @@ def count_history(path: Path, since: int, until: int) -> int:
     return found
 
 
-def read_answers(path: Path, last: int = 5_000) -> list[tuple[str, str, str, int]]:
-    """Model, principal, client and output tokens of the last whole answers, oldest first: to begin with what was learned before."""
+def read_answers(path: Path, since: int, last: int = 5_000) -> list[tuple[str, str, str, int]]:
+    """Model, principal, client and output tokens of the last whole answers from ``since`` on, oldest first: what a proxy has learned.
+
+    An answer that filled its cap wanted more, and counts double, as in ``policy.estimate``. Raises ``LedgerError``.
+    """
     connection = open_reader(path)
     try:
         read_as_newest(connection)
         rows = connection.execute(
-            "SELECT model, subject, client, (SELECT coalesce(sum(output_tokens), 0) FROM line WHERE entry_seq = seq) AS output"
-            " FROM entry WHERE seq > (SELECT coalesce(max(seq), 0) FROM entry) - ? AND kind = 'settle' AND outcome = 'ok'"
+            "SELECT model, subject, client, (SELECT coalesce(sum(output_tokens), 0) FROM line WHERE entry_seq = seq) AS output,"
+            " (SELECT json_extract(nullif(h.actions, ''), '$.max_output_tokens') FROM entry AS h"
+            " WHERE h.call_id = entry.call_id AND h.kind = 'hold' AND h.revision = 0) AS cap"
+            " FROM entry WHERE seq > (SELECT coalesce(max(seq), 0) FROM entry) - ? AND at >= ? AND kind = 'settle' AND outcome = 'ok'"
             " AND usage_source = 'reported' AND output > 0 ORDER BY seq",
-            (4 * last,),
+            (4 * last, since),
         ).fetchall()
     except sqlite3.Error as error:
         raise translate(error, path) from error
     finally:
         connection.close()
-    return [(model, subject, client, output) for model, subject, client, output in rows[-last:]]
+    return [
+        (model, subject, client, cap * 2 if cap is not None and output >= cap else output)
+        for model, subject, client, output, cap in rows[-last:]
+    ]
 
 
 def call_of(entry: dict[str, Any]) -> Call:
@@ -122,6 +130,9 @@ def call_of(entry: dict[str, Any]) -> Call:
             run=entry["run"],
             agent=entry["agent"],
             agent_class=entry["agent_class"],
+            os_user=entry["os_user"],
+            process=entry["process"],
+            container=entry["container"],
             client_session=entry["client_session"],
             tags=tuple(sorted((str(name), str(value)) for name, value in tags.items())),
         ),

@@ -18,6 +18,8 @@ from tollkeeper.core.charge import Bill, CostSource, Priced
 from tollkeeper.core.decision import Verdict
 from tollkeeper.core.entry import Kind, Outcome, Settlement
 from tollkeeper.core.usage import Reading, UsageSource
+from tollkeeper.policy.decide import last_to_reset
+from tollkeeper.policy.facts import kept_labels
 
 from .columns import COVERED, ENTRY, FORMAT, INDEX, LINE
 from .quantities import requests_of, tokens_of
@@ -101,7 +103,7 @@ def claims_of(call: Call) -> Row:
         text(claimed.agent_class),
         text(claimed.initiator),
         text(claimed.interaction),
-        encode({text(name): text(value) for name, value in claimed.tags[:16]}) if claimed.tags else "",
+        encode({text(name): text(value) for name, value in kept_labels(claimed.tags)}) if claimed.tags else "",
     ]
 
 
@@ -149,7 +151,7 @@ def hold_row(admission: Admission, admitted: Admitted, identity: Row, at: int) -
         text(call.attribution.run),
         word(admission.policy),
         _actions(candidate, admitted),
-        candidate.hold_tokens,
+        candidate.hold_tokens if refused else admitted.hold_tokens,
         candidate.requests,
         0,
         0,
@@ -201,7 +203,7 @@ def _reason_of(admission: Admission, admitted: Admitted) -> tuple[str, str, str]
     if not admitted.blockers:
         candidate = admission.candidates[admitted.chosen or 0]
         return text(candidate.rule), "", text(candidate.reason)
-    standing = max(admitted.blockers, key=lambda standing: standing.resets_at or admission.at)
+    standing = last_to_reset(admission, admitted.blockers)
     return text(standing.named_rule), text(standing.budget), ""
 
 

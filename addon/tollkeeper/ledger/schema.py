@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 SET = "tollkeeper.ledger"
 FIRST = "m001_initial"
 SECOND = "m002_attribution_and_once"
-LATEST = "m003_budgets"
+THIRD = "m003_budgets"
+LATEST = "m004_alert_by_budget"
 """The newest migration; a ledger that has it needs nothing."""
 
-KNOWN = frozenset({FIRST, SECOND, LATEST})
+KNOWN = frozenset({FIRST, SECOND, THIRD, LATEST})
 
 _INITIAL = """
 CREATE TABLE price (
@@ -221,6 +222,28 @@ CREATE TABLE alert (
 CREATE INDEX alert_due ON alert (next_at) WHERE next_at IS NOT NULL;
 """
 
+_FOURTH = """
+CREATE TABLE alert_by_budget (
+    bucket TEXT NOT NULL,
+    budget TEXT NOT NULL DEFAULT '',
+    window_at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    percent INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    facts TEXT NOT NULL,
+    sent_to TEXT NOT NULL,
+    tries INTEGER NOT NULL,
+    next_at INTEGER,
+    PRIMARY KEY (bucket, budget, window_at, kind, percent)
+) STRICT, WITHOUT ROWID;
+INSERT INTO alert_by_budget
+    SELECT bucket, coalesce(json_extract(facts, '$.budget'), ''), window_at, kind, percent, at, facts, sent_to, tries, next_at
+    FROM alert;
+DROP TABLE alert;
+ALTER TABLE alert_by_budget RENAME TO alert;
+CREATE INDEX alert_due ON alert (next_at) WHERE next_at IS NOT NULL;
+"""
+
 _APPEND_ONLY = """
 CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}
 BEGIN SELECT RAISE(ABORT, 'the ledger only grows: {table} rows cannot be changed or removed'); END;
@@ -252,6 +275,12 @@ def add_budgets(database: "Database") -> None:
         database.execute(statement)
 
 
+def add_alert_by_budget(database: "Database") -> None:
+    """Alerts unique by budget, since several budgets may count in one bucket; what was told before stays told."""
+    for statement in _statements(_FOURTH):
+        database.execute(statement)
+
+
 def applied(connection: sqlite3.Connection) -> frozenset[str]:
     """The names of the migrations this ledger has."""
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = '_sqlite_migrations'").fetchone():
@@ -278,7 +307,8 @@ def migrate(connection: sqlite3.Connection) -> None:
     migrations = Migrations(SET)
     migrations(name=FIRST)(create_initial)
     migrations(name=SECOND)(add_attribution_and_once)
-    migrations(name=LATEST)(add_budgets)
+    migrations(name=THIRD)(add_budgets)
+    migrations(name=LATEST)(add_alert_by_budget)
     migrations.apply(Database(connection, recursive_triggers=True, execute_plugins=False))
 
 

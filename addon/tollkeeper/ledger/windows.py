@@ -94,6 +94,8 @@ class Windows:
         """The window of a budget, opened when it has never been asked for."""
         bucket = limit.bucket
         window = self._live.get(bucket.key)
+        if window is not None and window.scope != bucket.scope and self._counts_too_much(window, bucket):
+            return self._find(limit, now, anew=True)
         if window is not None and bucket.length_us == window.length_us:
             if bucket.length_us is not None:
                 if now - window.named_at > bucket.length_us // NAMED_SHARE:
@@ -243,11 +245,24 @@ class Windows:
         _, table = self._exact.setdefault(positions, (itemgetter(*positions), {}))
         return table.setdefault(values if len(values) > 1 else values[0], [])
 
-    def _find(self, limit: Limit, now: int) -> Window:
+    def _counts_too_much(self, window: Window, bucket: Bucket) -> bool:
+        """Whether a kept window is one that an older version scoped more widely under the same key: it is then summed anew.
+
+        Not while something is held under it, since a hold is released where it was taken; and never the other way round, or two
+        versions on one ledger would sum it in turns.
+        """
+        is_present = window.length_us is not None or bucket.start_at == window.start_at
+        if window.length_us != bucket.length_us or not is_present or not set(bucket.scope) > set(window.scope):
+            return False
+        self.flush()
+        held = self._connection.execute("SELECT 1 FROM balance WHERE bucket = ? AND held > 0", (bucket.key,)).fetchone()
+        return held is None
+
+    def _find(self, limit: Limit, now: int, *, anew: bool = False) -> Window:
         bucket = limit.bucket
         start_at = bucket.start_at if bucket.length_us is None else floor_of(bucket.start_at, bucket.length_us)
         window = Window(bucket.key, start_at, limit.resets_at, bucket.length_us, bucket.scope, now)
-        if bucket.length_us is not None or self._row((bucket.key, start_at)) is None:
+        if anew or bucket.length_us is not None or self._row((bucket.key, start_at)) is None:
             self._open(window)
         live = self._live.get(bucket.key)
         if live is not None and live.length_us is None and live.start_at > start_at:
@@ -263,6 +278,9 @@ class Windows:
         slots = derive(self._connection, window, self.adopted)
         if window.length_us is None:
             slots.setdefault(window.start_at, [0, 0])
+        elif window.key in self._live:  # of a window that is summed anew, slots may be left with nothing
+            for slot, *_ in self._connection.execute(_SLOTS, (window.key, window.start_at)).fetchall():
+                slots.setdefault(slot, [0, 0])
         for slot, row in slots.items():
             self._rows[window.key, slot] = row
             self._dirty[window.key, slot] = row

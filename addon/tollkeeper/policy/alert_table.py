@@ -38,9 +38,12 @@ def read(name: str, table: dict[str, Any], problems: Problems) -> AlertRule:
     on = table.get("on", [reason.value for reason in Reason])
     reasons = [on] if isinstance(on, str) else on if isinstance(on, list) else []
     known = {reason.value for reason in Reason}
-    if not reasons or any(reason not in known for reason in reasons):
+    if not reasons:
         problems.add((*path, "on"), f"on = {fields.shown(on)} is not possible; known: {', '.join(sorted(known))}")
-        reasons = []
+    for reason in reasons:
+        if reason not in known:
+            problems.add((*path, "on"), f"on = {fields.shown(reason)} is not possible{fields.meant(str(reason), sorted(known))}")
+    reasons = [reason for reason in reasons if reason in known]
     budgets = table.get("budget", [])
     names = [budgets] if isinstance(budgets, str) else budgets if isinstance(budgets, list) else []
     return AlertRule(

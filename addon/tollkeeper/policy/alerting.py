@@ -61,7 +61,10 @@ def alert_in_words(kind: str, percent: int, facts: Mapping[str, Any], now: int) 
     said = f"Budget {facts['budget']}"
     figures = f"{spent} spent, {format_amount(unit, held)} held"
     if kind == Reason.USED_UP:
-        said += f" has no room left of {format_amount(unit, amount)} ({figures}): calls are refused"
+        left = max(0, amount - facts["spent"] - held)
+        rest = format_amount(unit, left) if left else "no room"
+        said += f" has {rest} left of {format_amount(unit, amount)} ({figures}): calls are refused"
+        said += f" that may {'cost' if unit is Unit.USD else 'take'} more" if left else ""
     elif kind == Reason.PROJECTION:
         said += (
             f" heads over {format_amount(unit, amount)}: it crosses on {moment_in_words(facts['crosses_at'], facts['zone'], now)}"

@@ -85,6 +85,9 @@ def bucket_scope(budget: Budget, share: Values) -> tuple[tuple[str, str], ...]:
     for index, name in enumerate(FIELDS):
         if _divides(budget, name, share[index]):
             pairs.extend(_exact(name, _text(share[index])))
+        elif name is Field.ISSUER and _is_of_one(budget):
+            globs = _counted(budget, name, scope)
+            pairs.extend((COLUMNS[name], exactly(here)) for here in sorted(HERE) if globs is None or any_of(globs)(here))
         elif (globs := _counted(budget, name, scope)) is not None:
             pairs.extend((COLUMNS[name], pattern) for pattern in sorted({glob.sqlite for glob in globs}))
     labels = dict(share[LABELS])
@@ -98,15 +101,16 @@ def bucket_scope(budget: Budget, share: Values) -> tuple[tuple[str, str], ...]:
 
 
 def _divides(budget: Budget, name: Field, value: Any) -> bool:
-    """Whether the budget is one amount for each value of a field.
+    """Whether the budget is one amount for each value of a field, so that the value stands in the key.
 
     A subject is only unique at its issuer: where principals of several are divided, each has its own share. Those of this machine
     itself are written without one.
     """
-    if name in budget.per:
-        return True
-    if name is not Field.ISSUER or value in HERE:
-        return False
+    return name in budget.per or (name is Field.ISSUER and value not in HERE and _is_of_one(budget))
+
+
+def _is_of_one(budget: Budget) -> bool:
+    """Whether each share is one principal's."""
     named = dict(budget.scope).get(Field.PRINCIPAL, ())
     # One that names a single principal overrides the share of that principal, so it is written alike.
     return Field.PRINCIPAL in budget.per or (len(named) == 1 and "*" not in named[0].pattern)

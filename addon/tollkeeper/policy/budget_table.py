@@ -45,8 +45,8 @@ def read(name: str, table: dict[str, Any], problems: Problems, defaults: Default
         per = tuple(field for field in Field if field in {*per, by_window})
     mode = fields.choice(problems, table, (*path, "mode"), Mode, Mode.ENFORCE)
     on_exceed = ladder.read(problems, table, path)
-    if unit is not Unit.USD and on_exceed.clamp:
-        problems.add((*path, "on_exceed"), "an answer can be cut to fit dollars only; leave out clamp")
+    if unit not in {Unit.USD, Unit.TOKENS} and on_exceed.clamp:
+        problems.add((*path, "on_exceed"), "an answer can be cut to fit dollars or tokens only; leave out clamp")
     return Budget(
         name=name,
         amount_nanousd=amount,

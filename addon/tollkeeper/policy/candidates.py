@@ -16,6 +16,7 @@ from tollkeeper.core.value import dataclass
 from tollkeeper.pricing.holds import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS, OVERHEAD_TOKENS
 
 from .model import HoldSize, Ladder
+from .rules import effort_rank
 
 HEADROOM: Final = 4
 """A worst case is held while this many fit, else an estimate: so 256 concurrent callers spend 99.6 % and never pass (measured)."""
@@ -103,11 +104,12 @@ def output_bound(ask: Ask, cap: int | None) -> int:
 def ways(call: Call, first: Candidate, pen: Pen, ladders: tuple[Ladder, ...], *, worst_nanousd: int) -> tuple[Candidate, ...]:
     """``first`` (the worst case of one model) and its smaller forms, largest first; ``ladders`` are those of its budgets that act.
 
-    Only dollars decide which is taken, so without an acting budget in dollars there is nothing to cut for.
+    Only dollars and tokens grow with the answer, so without an acting budget in either there is nothing to cut for.
     """
-    acting = [limit for limit in first.limits if limit.enforced and limit.unit is Unit.USD]
+    acting = {limit.unit for limit in first.limits if limit.enforced}
     target = first.target
-    if not acting or not pen.may_cap(call) or worst_nanousd <= 0 or (target is not None and target.is_elsewhere):
+    for_dollars, for_tokens = Unit.USD in acting and worst_nanousd > 0, Unit.TOKENS in acting
+    if not (for_dollars or for_tokens) or not pen.may_cap(call) or (target is not None and target.is_elsewhere):
         return (first,)
     bound = output_bound(call.ask, first.clamp_output_tokens)
     found = [first]
@@ -115,8 +117,8 @@ def ways(call: Call, first: Candidate, pen: Pen, ladders: tuple[Ladder, ...], *,
         learned = pen.expected(first.model) if pen.expected is not None else None
         usual = max(LEAST_OUTPUT_TOKENS, UNLEARNED_OUTPUT_TOKENS if learned is None else learned)
         if usual < bound:
-            smaller = pen.priced(first.model, target, usual).worst_nanousd
-            if smaller < worst_nanousd:
+            smaller = min(worst_nanousd, pen.priced(first.model, target, usual).worst_nanousd)
+            if for_tokens or smaller < worst_nanousd:
                 found[0] = _form(first, HEADROOM, first.hold_nanousd, first.hold_tokens, first.clamp_output_tokens)
                 found.append(_form(first, first.headroom, smaller, hold_tokens(call, usual), usual))
                 bound, worst_nanousd = usual, smaller
@@ -124,9 +126,10 @@ def ways(call: Call, first: Candidate, pen: Pen, ladders: tuple[Ladder, ...], *,
     if cutting:
         least = max(ladder.least_output_tokens for ladder in cutting)
         if least < bound:
-            lowest = pen.priced(first.model, target, least).worst_nanousd
-            if lowest < worst_nanousd:
-                effort = next((ladder.effort for ladder in cutting if ladder.effort), first.effort)
+            lowest = min(worst_nanousd, pen.priced(first.model, target, least).worst_nanousd)
+            if for_tokens or lowest < worst_nanousd:
+                efforts = [word for word in (first.effort, *(ladder.effort for ladder in cutting)) if word]
+                effort = min(efforts, key=effort_rank, default=None)
                 shrink = Shrink(least_tokens=least, least_nanousd=lowest, most_tokens=bound, choices=max(1, call.ask.choices))
                 found.append(
                     replace(

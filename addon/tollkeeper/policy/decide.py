@@ -15,6 +15,7 @@ from .model import Budget, Field, Policy
 _WORDS: Final = {Field.PRINCIPAL: ""}
 """How a share is named before its value, where its field's own name would be odd."""
 
+NEVER: Final = 2**63
 MAX_NAME_CHARS = 100
 """Names that clients choose are cut to this in texts for people."""
 
@@ -51,7 +52,7 @@ def decide(admission: Admission, admitted: Admitted, policy: Policy) -> Decision
         return replace(found, would=objection.would, rule=objection.rule, reason=objection.reason, remedy=objection.remedy)
     if not admitted.blockers:
         return found
-    standing = _named(admission, admitted.blockers)
+    standing = last_to_reset(admission, admitted.blockers)
     budget = policy.by_rule.get(standing.budget)
     return replace(
         found,
@@ -62,17 +63,22 @@ def decide(admission: Admission, admitted: Admitted, policy: Policy) -> Decision
     )
 
 
-def _named(admission: Admission, blockers: Sequence[Standing]) -> Standing:
-    """Of the budgets that stopped the call as asked, those that act before those that watch, the one that resets last."""
+def last_to_reset(admission: Admission, blockers: Sequence[Standing]) -> Standing:
+    """Of the budgets that stopped the call as asked, those that act before those that watch, the one that resets last.
+
+    One that never resets (a lifetime, a session, a run) is later than all; calls at once may end at any moment.
+    """
     limits: dict[str, Limit] = {limit.budget: limit for limit in admission.candidates[0].limits}
     over_asked = [standing for standing in blockers if standing.budget in limits] or list(blockers)
     acting = [standing for standing in over_asked if standing.budget in limits and limits[standing.budget].enforced]
+    lengths_us = {limit.budget: limit.bucket.length_us for candidate in admission.candidates for limit in candidate.limits}
 
     def resets(standing: Standing) -> int:
         if standing.resets_at is not None:
             return standing.resets_at
-        limit = limits.get(standing.budget)
-        return admission.at + (limit.bucket.length_us or 0 if limit is not None else 0)
+        if standing.unit is Unit.PARALLEL:
+            return admission.at
+        return admission.at + (lengths_us.get(standing.budget) or NEVER)
 
     return max(acting or over_asked, key=resets)
 

@@ -1,25 +1,27 @@
 """What changes from one policy to another, one line each, so that a reload can be read before and after it happens."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from tollkeeper.core.amounts import Unit, format_amount
 from tollkeeper.core.decision import Target
 
+from .alerting import AlertRule
 from .document import load_policy
 from .globs import Glob
-from .model import Budget, EgressRules, Ladder, ModelRule, Policy, Route, Scope
+from .model import Budget, EgressRules, Field, Ladder, ModelRule, Policy, Route, Scope
 from .windows import WindowSpec
 from .words import every_in_words, ladder_in_words, only_in_words
 
-_TOP = (
-    "mode", "on_fault", "on_ledger_error", "on_no_identity", "unknown_model", "websockets", "plan_traffic", "hold",
-)  # fmt: skip
+_APART = {"name", "digest", "egress", "groups", "budgets", "models", "routes", "alerts", "headers", "by_name", "by_rule"}
+"""Fields of a policy that are no single word: told by their parts, or made of the others. Every other field is told as it is."""
 _COUNTING = {"window", "scope", "labels", "when", "per", "per_labels", "unit"}
 """Fields of a budget that decide what is counted: changed, they begin another count, derived from the same ledger."""
 _UNSAID = {"name", "rule", "rates"}
+_ADDRESSES = ("env:", "keyring:")
+"""What the address of an alert begins with where it only says where the address is kept: any other is a secret itself."""
 
 
 def differences(old: Policy, new: Policy) -> tuple[str, ...]:
@@ -37,10 +39,10 @@ def reloaded(path: Path, old: Policy) -> tuple[Policy, tuple[str, ...]]:
 
 
 def _differences(old: Policy, new: Policy) -> Iterator[str]:
-    for name in _TOP:
+    for name in (field.name for field in fields(Policy) if field.name not in _APART):
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
-            yield f"{name}: {before} -> {after}"
+            yield f"{name}: {_listed(before)} -> {_listed(after)}"
     for entry in fields(EgressRules):
         before, after = getattr(old.egress, entry.name), getattr(new.egress, entry.name)
         if before != after:
@@ -52,6 +54,11 @@ def _differences(old: Policy, new: Policy) -> Iterator[str]:
     yield from _named("budget", old.budgets, new.budgets)
     yield from _named("model", old.models, new.models)
     yield from _named("route", old.routes, new.routes)
+    both = {route.name for route in old.routes} & {route.name for route in new.routes}
+    before, after = ([route.name for route in routes if route.name in both] for routes in (old.routes, new.routes))
+    if before != after:  # the first that covers a call takes it
+        yield f"order of routes: {', '.join(before)} -> {', '.join(after)}"
+    yield from _named("alert", old.alerts, new.alerts)
 
 
 def _listed(value: object) -> str:
@@ -64,7 +71,7 @@ def _named(kind: str, old: Iterable[Any], new: Iterable[Any]) -> Iterator[str]:
         if (twin := next((one for one in after.values() if one.name not in before and _alike(before[name], one)), None)) is None:
             yield f"{kind}.{name}: removed ({summary(before[name])})"
         else:
-            yield f"{kind}.{name}: renamed to {twin.name}; what was spent stays"
+            yield f"{kind}.{name}: renamed to {twin.name}{'; what was spent stays' if kind in {'budget', 'model'} else ''}"
     for name, one in after.items():
         if name not in before:
             if not any(_alike(other, one) for other in before.values() if other.name not in after):
@@ -74,28 +81,62 @@ def _named(kind: str, old: Iterable[Any], new: Iterable[Any]) -> Iterator[str]:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and all(
-        getattr(one, field.name) == getattr(other, field.name) for field in fields(one) if field.name not in _UNSAID
+    return (
+        type(one) is type(other)
+        and all(getattr(one, field.name) == getattr(other, field.name) for field in fields(one) if field.name not in _UNSAID)
+        and (not isinstance(one, ModelRule) or _rates(one) == _rates(other))
     )
 
 
 def _changes(where: str, old: Any, new: Any) -> Iterator[str]:
-    counts_anew = False
-    for field in fields(old):
-        before, after = getattr(old, field.name), getattr(new, field.name)
-        if before == after or field.name in _UNSAID:
-            continue
-        counts_anew = counts_anew or (isinstance(old, Budget) and field.name in _COUNTING)
-        yield f"{where} {field.name.removesuffix('_nanousd')}: {_shown(old, field.name, before)} -> {_shown(new, field.name, after)}"
-    if isinstance(old, ModelRule) and isinstance(new, ModelRule) and old.rates != new.rates:
-        before = ", ".join(_rate(rate) for rate in old.rates) or "none"
-        yield f"{where} rates: {before} -> {', '.join(_rate(rate) for rate in new.rates) or 'none'}"
-    if counts_anew:
+    changed = [field.name for field in fields(old) if getattr(old, field.name) != getattr(new, field.name)]
+    for name in changed:
+        if name not in _UNSAID:
+            yield from _change(where, name, old, new)
+    if isinstance(old, ModelRule) and _rates(old) != _rates(new):
+        yield f"{where} rates: {_rates(old)} -> {_rates(new)}"
+    elif changed == ["rates"]:  # else they repeat what the rule itself says
+        yield from _deep(f"{where} rates", old.rates, new.rates)
+    if isinstance(old, Budget) and _COUNTING.intersection(changed):
         yield f"{where}: counts other calls now; its balance is summed anew from the ledger"
 
 
-def summary(one: Budget | ModelRule | Route) -> str:
+def _change(where: str, name: str, old: Any, new: Any) -> Iterator[str]:
+    """One field, in words; part by part where the words are the same."""
+    where = f"{where} {name.removesuffix('_nanousd')}"
+    before, after = getattr(old, name), getattr(new, name)
+    words = _shown(old, name, before), _shown(new, name, after)
+    if words[0] != words[1]:
+        yield f"{where}: {words[0]} -> {words[1]}"
+    elif isinstance(old, AlertRule):
+        yield f"{where}: another of the same kind"
+    else:
+        yield from _deep(where, before, after)
+
+
+def _deep(where: str, before: Any, after: Any) -> Iterator[str]:
+    """Whatever is different in two values, by where it stands in them."""
+    if is_dataclass(before) and not isinstance(before, Glob) and type(before) is type(after):
+        for field in fields(before):
+            one, other = getattr(before, field.name), getattr(after, field.name)
+            if one != other:
+                yield from _deep(f"{where} {field.name}", one, other)
+    elif isinstance(before, tuple) and isinstance(after, tuple) and len(before) == len(after):
+        for position, (one, other) in enumerate(zip(before, after, strict=True), 1):
+            if one != other:
+                yield from _deep(where if len(before) == 1 else f"{where} {position}", one, other)
+    else:
+        yield f"{where}: {_plain(before)} -> {_plain(after)}"
+
+
+def _plain(value: Any) -> str:
+    return _item(value) if value not in {None, ""} else "none"
+
+
+def summary(one: Budget | ModelRule | Route | AlertRule) -> str:
     """A rule in a few words."""
+    if isinstance(one, AlertRule):
+        return f"{one.way} on {' or '.join(one.on)}{f', only budgets {_globs(one.budgets)}' if one.budgets else ''}"
     if isinstance(one, Budget):
         scope = Scope(fields=one.scope, labels=one.labels, when=one.when)
         per = f" for each {' and '.join([*one.per, *one.per_labels])}" if one.per or one.per_labels else ""
@@ -112,11 +153,22 @@ def summary(one: Budget | ModelRule | Route) -> str:
     return ", ".join(part for part in said if part)
 
 
+def _rates(rule: ModelRule) -> str:
+    return ", ".join(_rate(rate) for rate in rule.rates) or "none"
+
+
 def _rate(rate: Budget) -> str:
-    return f"{rate.name.rpartition('/')[2]} {rate.amount_nanousd:,}"
+    """``max_parallel 4``, of each principal where nothing else is said."""
+    shares = [*(field.value for field in rate.per), *rate.per_labels]
+    per = "" if shares == [Field.PRINCIPAL.value] else f" for each {' and '.join(shares)}" if shares else " for all together"
+    return f"{rate.name.rpartition('/')[2]} {rate.amount_nanousd:,}{per}"
 
 
 def _shown(one: Any, name: str, value: Any) -> str:
+    if isinstance(one, AlertRule) and name == "url" and not value.startswith(_ADDRESSES):
+        return "an address" if value else "none"
+    if isinstance(one, AlertRule) and name == "command":
+        return value[0] if value else "none"  # its arguments may hold secrets
     if isinstance(one, Budget) and name in {"amount_nanousd", "rollover_most"}:
         return _amount(one, value)
     if name == "max_cost_nanousd":

@@ -14,6 +14,8 @@ from tollkeeper.core.toml_lines import load_toml
 
 from . import alert_table, budget_table, egress_table, fields, group_table, model_table, route_table, scoping
 from .budget_table import BUDGET_KEYS
+from .facts import HEADER
+from .headers import MAX_HEADERS
 from .ladder import ON_EXCEED_KEYS
 from .matching import matcher_of
 from .model import (
@@ -136,6 +138,8 @@ def _policy(document: dict[str, Any], problems: Problems, name: str, digest: str
         ),
         headers=_headers(budgets, rules, routes),
     )
+    if len(policy.headers) > MAX_HEADERS:
+        problems.add((), f"rules go by {len(policy.headers)} request headers; {MAX_HEADERS} is the most")
     conditions = conditions_of(policy)
     if len(conditions) > MAX_CONDITIONS:
         problems.add((), f"{len(conditions)} different conditions; {MAX_CONDITIONS} is the most")
@@ -153,8 +157,8 @@ def _headers(budgets: list[Budget], rules: list[ModelRule], routes: list[Route])
     labels = [budget.labels for budget in budgets]
     labels += [scope.labels for rule in rules for scope in (rule.scope, *rule.exempt)]
     labels += [route.scope.labels for route in routes]
-    divided = (name for budget in budgets for name in budget.per_labels if name.startswith(scoping.HEADER))
-    return frozenset().union(*map(scoping.headers_of, labels), (name.removeprefix(scoping.HEADER) for name in divided))
+    divided = (name for budget in budgets for name in budget.per_labels if name.startswith(HEADER))
+    return frozenset().union(*map(scoping.headers_of, labels), (name.removeprefix(HEADER) for name in divided))
 
 
 def _tables[T](

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tollkeeper.core.amounts import Unit, format_amount
+from tollkeeper.core.principal import Assurance
 
 from . import condition
 from .buckets import scope_of
@@ -38,8 +39,11 @@ def explain_call(policy: Policy, facts: Values) -> tuple[Told, ...]:
     )
 
 
-def why_not(scope: Scope, facts: Values) -> str:
-    """The first thing that keeps a scope from covering the call; empty when it does."""
+def why_not(scope: Scope, facts: Values, *, undecided: bool = True) -> str:
+    """The first thing that keeps a scope from covering the call; empty when it does.
+
+    ``undecided`` is what a condition is taken for that the facts do not decide.
+    """
     for name, globs in scope.fields:
         if not covers(Scope(fields=((name, globs),)), facts, undecided=True):
             value = facts[INDEX[name]]
@@ -50,8 +54,9 @@ def why_not(scope: Scope, facts: Values) -> str:
     for label, globs in scope.labels:
         if not any_of(globs)(labels.get(label, "")):
             return f"its label {label} is {labels.get(label) or 'unknown'}, not {' or '.join(glob.pattern for glob in globs)}"
-    if scope.when and not condition.holds(scope.when, variables(facts), undecided=True):
-        return f"its condition is false: {scope.when}"
+    if scope.when and not condition.holds(scope.when, variables(facts), undecided=undecided):
+        is_false = not condition.holds(scope.when, variables(facts), undecided=True)
+        return f"its condition {'is false' if is_false else 'cannot be decided of this call'}: {scope.when}"
     return ""
 
 
@@ -62,6 +67,8 @@ def _budget(budget: Budget, facts: Values, slots: tuple[Slot, ...]) -> Told:
     mine = tuple(slot for slot in slots if slot.budget is budget)
     if budget.amount_nanousd is None:
         return Told(rule, True, "it lifts every other amount for the same share")
+    if not mine and _is_weak(budget.min_assurance, facts):
+        return Told(rule, True, _weakness(budget.min_assurance, facts))
     if not mine:
         return Told(rule, True, "another budget gives the same share more, or lifts it: that one decides")
     return Told(rule, True, "" if budget.mode is Mode.ENFORCE else f"it only {_MODES[budget.mode]}", mine)
@@ -77,8 +84,21 @@ def _rule(rule: ModelRule, facts: Values, slots: tuple[Slot, ...]) -> Told:
     return Told(named, True, "; ".join(_says(rule, facts)), mine)
 
 
+def _is_weak(least: Assurance | None, facts: Values) -> bool:
+    """Whether the caller is less sure than ``least``. ``Assurance`` names the surest first; what is not known is the least sure."""
+    order = [assurance.value for assurance in Assurance]
+    known = facts[INDEX[Field.ASSURANCE]]
+    return least is not None and (known not in order or order.index(known) > order.index(least.value))
+
+
+def _weakness(least: Assurance | None, facts: Values) -> str:
+    return f"it is for {least} identities, and this one is {facts[INDEX[Field.ASSURANCE]] or 'unknown'}"
+
+
 def _says(rule: ModelRule, facts: Values) -> Iterator[str]:
     model = facts[INDEX[Field.MODEL]]
+    if _is_weak(rule.min_assurance, facts):
+        yield _weakness(rule.min_assurance, facts)
     if rule.deny:
         yield f"{model or 'an unnamed model'} is {'denied' if not model or any_of(rule.deny)(model) else 'not denied'}"
     if rule.allow:
@@ -94,7 +114,7 @@ def _says(rule: ModelRule, facts: Values) -> Iterator[str]:
 
 
 def _route(route: Route, facts: Values, taken: Route | None) -> Told:
-    if reason := why_not(route.scope, facts):
+    if reason := why_not(route.scope, facts, undecided=False):
         return Told(f"route.{route.name}", False, reason)
     if taken is not route:
         return Told(f"route.{route.name}", False, "an earlier route takes it")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tollkeeper.core.call import Call
+from tollkeeper.wire.attribution import OF_HEADER
 
 from . import condition
 from .model import Field, Policy, Scope
@@ -12,7 +13,9 @@ from .model import Field, Policy, Scope
 MAX_VALUE_CHARS = 512
 """What the ledger keeps of a name: buckets and entries must cut it alike. Clients choose model names."""
 MAX_LABELS = 16
-"""As many as the ledger keeps."""
+"""As many as the ledger keeps, besides those made of headers, which the document itself bounds."""
+HEADER: Final = OF_HEADER
+"""What the label made of a request header begins with."""
 CLAIMED_SESSION: Final = "client:"
 """Before a session that only the client names; one of ``tollkeeper run`` stands as it is."""
 
@@ -85,7 +88,7 @@ def values_of(call: Call, model: str | None, used: Used | None = None) -> Values
         found[_ISSUER] = kept(principal.issuer)
     labels: tuple[tuple[str, str], ...] = ()
     if claimed.tags and (used is None or used.labels is None or used.labels):
-        labels = tuple((kept(name), kept(value)) for name, value in claimed.tags[:MAX_LABELS])
+        labels = tuple((kept(name), kept(value)) for name, value in kept_labels(claimed.tags))
         if used is not None and used.labels is not None:
             labels = tuple(pair for pair in labels if pair[0] in used.labels)
     return (*found, labels)
@@ -132,6 +135,14 @@ def used_by(policy: Policy) -> Used:
     asked = {name for text in conditions if text for name in condition.compiled(text).variables()}
     fields.update(_OF_VARIABLE[name] for name in asked if name in _OF_VARIABLE)
     return Used(frozenset(fields), None if "labels" in asked else frozenset(labels))
+
+
+def kept_labels(labels: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Of a call's labels those that rules see and the ledger keeps: however many a caller makes up, none of a header is pushed out."""
+    if len(labels) <= MAX_LABELS:
+        return labels
+    plain = tuple(label for label in labels if not label[0].startswith(HEADER))[:MAX_LABELS]
+    return tuple(sorted((*plain, *(label for label in labels if label[0].startswith(HEADER)))))
 
 
 def kept(value: str) -> str:

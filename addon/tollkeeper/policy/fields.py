@@ -1,5 +1,7 @@
 """Reading one value of a document: the right type, within its limits, or a problem that says how to write it."""
 
+import contextlib
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
@@ -9,6 +11,8 @@ from tollkeeper.core.amounts import Unit, parse_amount
 from tollkeeper.core.money import NANO_PER_USD
 from tollkeeper.core.toml_lines import KeyPath, nearest
 
+from . import headers
+from .facts import HEADER
 from .globs import MAX_PATTERN_CHARS, Glob
 from .message import FORBIDDEN
 from .model import Field
@@ -27,6 +31,8 @@ UNLIMITED = "unlimited"
 """An amount that lifts every other amount for the same bucket."""
 
 _UNLIMITED = {"": Unit.USD, "usd": Unit.USD, "tokens": Unit.TOKENS, "requests": Unit.REQUESTS}
+
+_TOO_MANY_DIGITS = re.compile(r"(?:usd|\$)?\s*[1-9]\d{10,}(?:\.\d+)?\s*(?:usd|\$)?$")
 
 PER_LABEL = "label."
 """How a label is named in ``per``."""
@@ -135,11 +141,25 @@ def money(problems: Problems, value: object, path: KeyPath) -> tuple[Unit, int]:
     try:
         unit, found = parse_amount(value[:MAX_NAME_CHARS])
     except ValueError as error:
-        problems.add(path, f"{key} = {error}")
+        problems.add(path, f"{key} = {_why_no_amount(value[:MAX_NAME_CHARS]) or error}")
         return Unit.USD, 0
     if unit is Unit.USD and found > MAX_AMOUNT_NANOUSD:
         problems.add(path, f'{key} = "{value}" is over 1,000,000,000 USD, the most a budget may have')
     return unit, found
+
+
+def _why_no_amount(value: str) -> str:
+    """What keeps a text from being an amount, and the amount that was meant; empty where nobody can tell."""
+    lowered = value.strip().lower()
+    if _TOO_MANY_DIGITS.match(lowered.replace(",", "")):
+        return f"{shown(value)} is over 1,000,000,000 USD, the most a budget may have"
+    if lowered.split()[:1] == [UNLIMITED] and lowered != value:
+        return f'{shown(value)} is written in small letters: "{lowered}"'
+    for meant, why in ((value.replace(",", ""), "has no commas"), (lowered, "is written in small letters")):
+        with contextlib.suppress(ValueError):
+            if meant != value and parse_amount(meant):
+                return f'{shown(value)} {why}: "{meant}"'
+    return ""
 
 
 def count(problems: Problems, table: dict[str, Any], path: KeyPath, *, most: int = 1_000_000_000) -> int | None:
@@ -242,7 +262,12 @@ def per(problems: Problems, table: dict[str, Any], path: KeyPath) -> tuple[tuple
         if word in known:
             chosen.add(word)
         elif word.startswith(PER_LABEL) and len(word) > len(PER_LABEL):
-            labels.add(word.removeprefix(PER_LABEL))
+            label = word.removeprefix(PER_LABEL)
+            if label.startswith(HEADER):
+                label = label.lower()
+                if reason := headers.fault(label.removeprefix(HEADER)):
+                    problems.add(path, f"the header of {shown(word)} {reason}")
+            labels.add(label)
         else:
             problems.add(path, f"per = {shown(word)} is not possible{meant(word, known)}")
     return tuple(name for name in Field if name.value in chosen), tuple(sorted(labels))

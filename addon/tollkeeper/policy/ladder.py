@@ -20,7 +20,7 @@ KEY_PATTERN: Final = r"env:[A-Za-z_][A-Za-z0-9_]{0,127}|keyring:[^/\s]{1,100}/[^
 TIMEOUT_PATTERN: Final = r"[1-9][0-9]{0,5} *(ms|s)"
 
 _KEY = re.compile(KEY_PATTERN)
-_TIMEOUT = re.compile(r"([1-9][0-9]{0,5}) *(ms|s)")
+_TIMEOUT = re.compile(TIMEOUT_PATTERN)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(?::[0-9]{1,5})?")
 _TELL = 'write "refuse" or { rewrite = "a-cheaper-model" }'
 
@@ -39,10 +39,12 @@ def read(problems: Problems, table: dict[str, Any], path: KeyPath) -> Ladder:
         said += _rung(problems, rung, here, where, found)
     if len(rungs) > len(ORDER):
         problems.add(here, f"on_exceed has {len(rungs)} rungs; {len(ORDER)} is the most")
-    positions = [ORDER.index(name) for name in said if name != "warn"]
-    if positions != sorted(set(positions)):
-        problems.add(here, f"the rungs of on_exceed come once each, in this order: {', '.join(ORDER)}")
-    return Ladder(is_soft=bool(said) and said[-1] == "warn", **found)
+    is_soft = bool(said) and said[-1] == "warn"
+    positions = [ORDER.index(name) for name in (said[:-1] if is_soft else said)]
+    if len(set(said)) < len(said) or positions != sorted(positions) or "refuse" in said[:-1]:
+        more = 'nothing is tried after "refuse"' if "refuse" in said[:-1] else '"warn" may stand last instead of "refuse"'
+        problems.add(here, f"the rungs of on_exceed come once each, in this order: {', '.join(ORDER)}; {more}")
+    return Ladder(is_soft=is_soft, **found)
 
 
 def target(problems: Problems, value: object, path: KeyPath, *, more: tuple[str, ...] = ()) -> Target | None:
@@ -157,4 +159,4 @@ def _timeout(problems: Problems, table: dict[str, Any], path: KeyPath) -> int | 
     if match is None:
         problems.add((*path, "timeout"), f'timeout = {fields.shown(value)} is not a time; write it like "20s" or "500ms"')
         return None
-    return int(match[1]) * (1_000 if match[2] == "s" else 1)
+    return int(match.string[: match.start(1)]) * (1_000 if match[1] == "s" else 1)

@@ -4,13 +4,11 @@ from typing import Any, Final
 
 from tollkeeper.core.toml_lines import KeyPath
 
-from . import condition, fields
+from . import condition, fields, headers
+from .facts import HEADER
 from .globs import Glob
 from .model import Field, FieldGlobs, LabelGlobs, Scope
 from .problems import Problems
-
-HEADER: Final = "header:"
-"""What the label made of a request header begins with."""
 
 SCOPE_KEYS: Final = (*(field.value for field in Field), "label", "header", "when")
 MAX_LABELS = 16
@@ -62,9 +60,14 @@ def _labels(problems: Problems, table: dict[str, Any], path: KeyPath, prefix: st
         if not name or len(name) > fields.MAX_NAME_CHARS or not name.isprintable():
             problems.add(path, f"{key} {fields.shown(name)} is not a name of 1 to {fields.MAX_NAME_CHARS} printable characters")
             continue
+        label = prefix + name
+        if label.startswith(HEADER):
+            label = label.lower()
+            if reason := headers.fault(label.removeprefix(HEADER)):
+                problems.add((*path, name), f"the header {fields.shown(name)} {reason}")
         globs = fields.patterns(problems, {name: patterns}, (*path, name))
         if globs:
-            found.append((prefix + (name.lower() if prefix else name), globs))
+            found.append((label, globs))
     return found
 
 

@@ -93,9 +93,9 @@ def window_at(spec: WindowSpec, at: int) -> Window:
         start, end = _hour(zone, at)
         return Window(start, end, spec.label)
     first = _first_date(spec, to_datetime(at).astimezone(zone).date())
-    start = _start_of(zone, first)
+    start = start_of_day(zone, first)
     # Where clocks went back over midnight, the old date comes again after the new one has begun: that time is the new one's.
-    while at >= (end := _start_of(zone, following := _next_date(spec, first))):
+    while at >= (end := start_of_day(zone, following := _next_date(spec, first))):
         first, start = following, end
     return Window(start, end, spec.label)
 
@@ -168,7 +168,7 @@ def _add_months(first: date, months: int) -> date:
     return date(first.year + years, month + 1, 1)
 
 
-def _start_of(zone: tzinfo, day: date) -> int:
+def start_of_day(zone: tzinfo, day: date) -> int:
     """The first instant of a local date: its midnight, or where the clocks jumped over midnight, the jump."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
     late, early = midnight.utcoffset(), midnight.replace(fold=1).utcoffset()

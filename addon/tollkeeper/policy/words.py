@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from tollkeeper.core.amounts import Unit, format_amount
 from tollkeeper.core.decision import Target
+from tollkeeper.core.toml_lines import nearest
 
 from . import condition
+from .alerting import AlertRule, Way
 from .document import conditions_of
 from .globs import Glob
 from .message import moment_in_words
@@ -30,6 +32,7 @@ from .model import (
 )
 from .windows import ENDLESS, WindowKind, WindowSpec, length_in_words, window_at
 
+_WAYS = {Way.WEBHOOK: "a webhook", Way.SLACK: "Slack", Way.DESKTOP: "the desktop", Way.COMMAND: "a command"}
 _PLURAL = {field: f"{field.value.replace('_', ' ')}s" for field in Field} | {
     Field.BRANCH: "branches",
     Field.AGENT_CLASS: "agent classes",
@@ -98,12 +101,13 @@ def notes(policy: Policy) -> tuple[str, ...]:
 
 
 def rule_sentences(policy: Policy) -> tuple[str, ...]:
-    """Every model rule and route in words, and what else may leave, where the document restricts it."""
+    """Every model rule, route and alert in words, and what else may leave, where the document restricts it."""
     egress = (_egress_in_words(policy),) if policy.egress != EgressRules() else ()
     return (
         *(_rule_in_words(rule) for rule in policy.models),
         *(_route_in_words(route) for route in policy.routes),
         *_groups_in_words(policy),
+        *(_alert_in_words(alert) for alert in policy.alerts),
         *egress,
     )
 
@@ -153,6 +157,13 @@ def _route_in_words(route: Route) -> str:
     ways = [f"{split.percent}% of sessions to {_place(split.target)}" for split in route.splits]
     ways += [f"{_place(target)} when the provider fails" for target in route.fallback]
     return f"route {route.name} for {whom}: {', '.join(ways)}"
+
+
+def _alert_in_words(alert: AlertRule) -> str:
+    """Without the address, which is a secret."""
+    way = f"the command {alert.command[0]}" if alert.way is Way.COMMAND and alert.command else _WAYS[alert.way]
+    whose = f" of {_either(alert.budgets)}" if alert.budgets else ""
+    return f"alert {alert.name}: {way} is told of {', '.join(reason.value for reason in alert.on)}{whose}"
 
 
 def _place(target: Target) -> str:
@@ -246,9 +257,19 @@ def _notes(policy: Policy) -> Iterator[str]:
     for rule in policy.models:
         if claimed := next((one for scope in rule.exempt if (one := _claimed(scope.fields) or (scope.labels and "label"))), ""):
             yield f'rule "{rule.name}" excepts by {claimed}, which any client can say of itself'
+    yield from _alerts_of_nothing(policy)
     for text in conditions_of(policy):
         if note := condition.check(text):
             yield f"condition {text[:80]}: {note}"
+
+
+def _alerts_of_nothing(policy: Policy) -> Iterator[str]:
+    for alert in policy.alerts:
+        for glob in alert.budgets:
+            if not any(map(glob.matches, policy.by_name)):
+                found = nearest(glob.pattern, policy.by_name)
+                hint = f'; did you mean "{found}"?' if found else ""
+                yield f'alert "{alert.name}" speaks of the budget "{glob.pattern}", and there is none of that name{hint}'
 
 
 def _claimed(scope: FieldGlobs) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import http.client
 import json
 import shutil
 import subprocess
@@ -66,7 +67,7 @@ def _post(rule: AlertRule, body: bytes, seconds: int) -> None:
     except urllib.error.HTTPError as error:
         error.close()
         raise OSError(f"it answered {error.code}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise OSError(f"it could not be reached ({type(error).__name__})") from None
 
 

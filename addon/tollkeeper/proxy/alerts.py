@@ -20,6 +20,7 @@ from tollkeeper.policy.matching import matcher_of
 from tollkeeper.policy.windows import window_at
 
 from .alert_send import send
+from .safety import note_fault
 from .stages import Stages
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ LOOK_SECONDS: Final = 2.0
 AHEAD_SECONDS: Final = 300.0
 """How often projections and sessions are looked at."""
 RECENT_US: Final = 3_600_000_000
+MAX_DUE: Final = 100
+"""Alerts told at one look; the others at the next."""
 
 
 class Alerts:
@@ -66,27 +69,37 @@ class Alerts:
                 await asyncio.to_thread(tell, self.stages, rules)
             except LedgerError as error:
                 logger.warning("alerts: %s", error)
+            except Exception as error:
+                note_fault(self.stages.counters, "alerts", error)  # the next look is another try
 
 
 def tell(stages: Stages, rules: tuple[AlertRule, ...]) -> int:
     """Send what is due; how many were sent. Raises ``LedgerError``."""
     sent = 0
-    for alert in stages.ledger.do(noted.claim):
-        wanted = tuple(rule.name for rule in rules if rule.wants(alert.kind, str(alert.facts.get("budget", ""))))
-        payload = alert_as_json(alert.id, alert.kind, alert.percent, alert.at, alert.facts, stages.clock())
-        told: list[str] = []
-        for rule in rules:
-            if rule.name not in wanted or rule.name in alert.sent_to:
-                continue
-            try:
-                send(rule, payload)
-            except (OSError, ConfigError) as error:
-                logger.warning("alert %s could not be told (try %s): %s", rule.name, alert.tries + 1, error)
-            else:
-                told.append(rule.name)
-        sent += len(told)
-        stages.ledger.do(partial(noted.finish, alert, tuple(told), wanted))
+    for _ in range(MAX_DUE):
+        due = stages.ledger.do(noted.claim)
+        if not due:
+            break
+        sent += sum(_tell(stages, rules, alert) for alert in due)
     return sent
+
+
+def _tell(stages: Stages, rules: tuple[AlertRule, ...], alert: Alert) -> int:
+    wanted = tuple(rule.name for rule in rules if rule.wants(alert.kind, str(alert.facts.get("budget", ""))))
+    payload = alert_as_json(alert.id, alert.kind, alert.percent, alert.at, alert.facts, stages.clock())
+    told: list[str] = []
+    waiting = [rule for rule in rules if rule.name in wanted and rule.name not in alert.sent_to]
+    for rule in waiting:
+        try:
+            send(rule, payload)
+        except (OSError, ConfigError) as error:
+            logger.warning("alert %s could not be told (try %s): %s", rule.name, alert.tries + 1, error)
+        else:
+            told.append(rule.name)
+        if rule is not waiting[-1]:
+            stages.ledger.do(partial(noted.go_on, alert, tuple(told)))
+    stages.ledger.do(partial(noted.finish, alert, tuple(told), wanted))
+    return len(told)
 
 
 def look_ahead(stages: Stages) -> int:

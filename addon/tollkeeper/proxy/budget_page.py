@@ -1,17 +1,23 @@
 """``GET /v1/budget`` on the proxy's own address: what its caller may still spend, by the sums that enforcement goes by."""
 
 import asyncio
+import json
 from typing import Any
 from urllib.parse import parse_qs
 
+from mitmproxy import http
+
 from tollkeeper.core.call import Ask, Attribution, Call, Endpoint, Metering
 from tollkeeper.core.clock import to_datetime
+from tollkeeper.core.errors import LedgerError
 from tollkeeper.core.ids import new_id
 from tollkeeper.core.principal import Principal
+from tollkeeper.identity.channels import Resolution
 from tollkeeper.ledger.balances import standings
 from tollkeeper.policy.group_table import in_groups
 from tollkeeper.policy.mine import budgets_of, covers_only, standing_as_json
 
+from .replies import error_response
 from .stages import Stages
 
 PATH = "/v1/budget"
@@ -20,6 +26,17 @@ PATH = "/v1/budget"
 def is_budget_page(path: str) -> bool:
     """Whether a request to the proxy itself asks for this page."""
     return path.partition("?")[0].rstrip("/") == PATH
+
+
+async def budget_answer(stages: Stages, who: Resolution, attribution: Attribution, path: str) -> http.Response:
+    """The page as an answer: 401 with the reason to a caller whose calls are refused for what it shows, 503 without a ledger."""
+    if who.refusal is not None and stages.policy.enforces:
+        return error_response(401, str(who.refusal))
+    try:
+        page = await budget_page(stages, who.principal, attribution, path)
+    except LedgerError as error:
+        return error_response(503, str(error))
+    return http.Response.make(200, json.dumps(page, ensure_ascii=False), {"content-type": "application/json"})
 
 
 async def budget_page(stages: Stages, principal: Principal, attribution: Attribution, path: str) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from tollkeeper.identity.scan import decoded as as_texts
 from tollkeeper.ledger.writer import OnDisk
 from tollkeeper.policy.message import MAX_HEADER_CHARS, response_headers
 from tollkeeper.policy.model import Websockets
+from tollkeeper.policy.telling import as_told
+from tollkeeper.wire.clients import client_of
 from tollkeeper.wire.dialects import SESSIONS
 from tollkeeper.wire.framing.decoders import decoder_for
 from tollkeeper.wire.request import is_too_large
@@ -27,10 +29,10 @@ from tollkeeper.wire.routes import endpoint_for, model_in_query, named_by_header
 
 from . import tries
 from .addressing import address
-from .budget_page import budget_page, is_budget_page
+from .budget_page import budget_answer, is_budget_page
 from .door import Door, Shown
 from .h2 import RESET_BY_CLIENT
-from .headers import ascii_target, client_of, fault, is_bound, strip
+from .headers import ascii_target, fault, is_bound, strip, without_tags
 from .intercept import misdirected
 from .passage import Passage
 from .replies import as_response, error_response, refusal_for
@@ -41,7 +43,7 @@ from .sockets import CUT_OFF, Socket, open_socket
 from .stages import Stages
 
 PASSAGE, ENDPOINT, SOCKET = "tollkeeper_passage", "tollkeeper_endpoint", "tollkeeper_socket"
-UPGRADE, OURS, WHO = "tollkeeper_upgrade", "tollkeeper_ours", "tollkeeper_who"
+UPGRADE, OURS, WHO, TAGS = "tollkeeper_upgrade", "tollkeeper_ours", "tollkeeper_who", "tollkeeper_tags"
 RENEW_SECONDS = 240.0
 """A third of the 15 minutes after which the ledger lets an unsettled hold go, and some."""
 
@@ -130,6 +132,8 @@ class Hooks:
             flow.response = http.Response.make(200, json.dumps(self.status()), {"content-type": "application/json"})
             return
         provider = self.stages.hosts.provider_of(request.host)
+        if who.claims:
+            request.headers.fields, flow.metadata[TAGS] = without_tags(request.headers.fields, provider)
         if provider is None:
             # Plain HTTP to anyone else: relayed as it comes, never buffered, never read.
             request.stream = True
@@ -179,14 +183,8 @@ class Hooks:
 
     async def _tell_budgets(self, flow: http.HTTPFlow) -> None:
         """Answer the page of the caller's own budgets."""
-        try:
-            who: Resolution = flow.metadata[WHO]
-            attribution = self.door.origins.of(flow.client_conn.id, who)
-            page = await budget_page(self.stages, who.principal, attribution, flow.request.path)
-        except LedgerError as error:
-            flow.response = error_response(503, str(error))
-            return
-        flow.response = http.Response.make(200, json.dumps(page, ensure_ascii=False), {"content-type": "application/json"})
+        attribution = self.door.origins.of(flow.client_conn.id, flow.metadata[WHO])
+        flow.response = await budget_answer(self.stages, flow.metadata[WHO], attribution, flow.request.path)
 
     @guarded_async
     async def request(self, flow: http.HTTPFlow) -> None:
@@ -222,6 +220,7 @@ class Hooks:
                 bound=bound,
                 handshake=handshake,
                 fault=who.refusal,
+                tags=flow.metadata.get(TAGS, ()),
             )
         except LedgerError as error:
             flow.response = as_response(refusal_for(endpoint, f"Tollkeeper cannot record this call, so it is refused: {error}"))
@@ -277,9 +276,11 @@ class Hooks:
         self.road.listen(passage, response.status_code, headers)
         if passage.strainer is not None:
             self._prepare_straining(response, passage, headers)
-        if passage.decision.rule or passage.decision.warnings or passage.decision.would is not passage.decision.verdict:
-            response.headers.update(response_headers(passage.decision))
-            if passage.decision.warnings:
+        decision = passage.decision
+        if decision.rule or decision.warnings or decision.would is not decision.verdict:
+            told = as_told(self.stages.policy, decision)
+            response.headers.update(response_headers(told))
+            if told.warnings:
                 response.headers.update(tries.warning(passage, headers))
             if passage.repairs:
                 response.headers["x-tollkeeper-repaired"] = "; ".join(passage.repairs)[:MAX_HEADER_CHARS]
@@ -381,7 +382,7 @@ class Hooks:
         for flow in list(self.inflight.values()):
             await self.error(flow)
         await self.door.close()
-        await self.stages.ledger.close()
+        await self.road.close()
 
 
 def _passages(flow: http.HTTPFlow) -> Iterable[Passage]:

@@ -12,7 +12,7 @@ def refusal_for(endpoint: Endpoint | None, message: str) -> Reply:
     """A refusal in the shape of the endpoint's provider; plain text where none is known."""
     if endpoint is None:
         return Reply(status=400, headers={"content-type": "text/plain"}, body=message.encode())
-    return refusal(endpoint, None, message)
+    return refusal(endpoint, message)
 
 
 def as_response(reply: Reply) -> http.Response:

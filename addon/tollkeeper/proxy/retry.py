@@ -49,7 +49,7 @@ def _resends(road: Road, passage: Passage) -> bool:
 async def _to_fallback(road: Road, passage: Passage, status: int | None, fallbacks: tuple[Target, ...]) -> Passage | None:
     for number, target in enumerate(fallbacks, passage.tried + 1):
         at = road.stages.clock()
-        again = _anew(road, passage, at)
+        again = _anew(passage, at)
         again.tried = number
         pen = pen_for(road.stages, again.call, rewritable=not passage.is_bound)
         admission = plan_target(road.stages.policy, again.call, pen, at, target)
@@ -69,7 +69,7 @@ async def _to_fallback(road: Road, passage: Passage, status: int | None, fallbac
 
 async def _as_asked(road: Road, passage: Passage) -> Passage | None:
     at = road.stages.clock()
-    again = _anew(road, passage, at)
+    again = _anew(passage, at)
     planned = plan_with(road.stages.policy, again.call, pen_for(road.stages, again.call, rewritable=False), at)
     if isinstance(planned, Decision):
         return None
@@ -84,7 +84,7 @@ async def _as_asked(road: Road, passage: Passage) -> Passage | None:
     return again
 
 
-def _anew(road: Road, passage: Passage, at: int) -> Passage:
+def _anew(passage: Passage, at: int) -> Passage:
     call = replace(passage.call, id=new_id(at), started_at=at)
     return Passage(
         call=call,

@@ -23,6 +23,7 @@ from tollkeeper.ledger.once import read_upload
 from tollkeeper.policy.candidates import output_bound
 from tollkeeper.policy.decide import decide
 from tollkeeper.policy.group_table import in_groups
+from tollkeeper.policy.headers import header_labels
 from tollkeeper.policy.message import refusal_message, steering_text
 from tollkeeper.policy.model import PlanTraffic, RefusalStyle
 from tollkeeper.policy.plan import identity_objection, plan_with
@@ -52,7 +53,6 @@ FAULT = "tollkeeper failed while checking this call and its policy is open"
 LARGE_BODY_BYTES = 262_144
 """Bodies above this are parsed off the event loop: ``json.loads`` of 10 MB holds every stream for 25 ms."""
 
-
 MANY_LINES = 64
 """A bill of more lines (a batch's results) is priced and written off the event loop: 50,000 of them take seconds."""
 
@@ -68,6 +68,7 @@ class Road:
     def __init__(self, stages: Stages) -> None:
         self.stages = stages
         self.pins = Pins(stages.ledger.path)
+        self._settling = 0
 
     async def admit(
         self,
@@ -81,17 +82,21 @@ class Road:
         bound: bool = False,
         handshake: bool = False,
         fault: Refused | None = None,
+        tags: Fields = (),
     ) -> Passage:
         """Decide about a call before it leaves and hold what it may cost.
 
         ``body`` is decoded (no content-encoding); ``fields`` are the request's headers; ``bound`` says that nobody may change the
         body; ``handshake`` that this only opens a session, whose turns are admitted one by one; ``fault`` why a proof that came
-        with it is not accepted. The passage says what to send, or carries the refusal. Raises ``LedgerError`` when the policy says
-        that a ledger fault closes the road.
+        with it is not accepted; ``tags`` are headers that label the call and do not leave. The passage says what to send, or carries
+        the refusal. Raises ``LedgerError`` when the policy says that a ledger fault closes the road.
         """
         stages = self.stages
         at = stages.clock()
-        endpoint, ask, attribution = await self._read_request(endpoint, body, attribution, claims_in(fields))
+        claims = claims_in((*fields, *tags) if tags else fields)
+        endpoint, ask, attribution = await self._read_request(endpoint, body, attribution, claims)
+        if stages.policy.headers and (said := header_labels(stages.policy.headers, (*fields, *tags))):
+            attribution = replace(attribution, tags=tuple(sorted((*attribution.tags, *said))))
         call = Call(
             id=new_id(at),
             started_at=at,
@@ -178,7 +183,7 @@ class Road:
             reply = spoken(call.endpoint, call.ask, passage.path, call.attribution.client, passage.message, at)
             if reply is not None:
                 return reply
-        return refusal(call.endpoint, call.ask, passage.message)
+        return refusal(call.endpoint, passage.message)
 
     async def write(self, passage: Passage) -> str | None:
         """Prepare what is sent, as the decision wants it; why it cannot be, where it cannot."""
@@ -297,6 +302,19 @@ class Road:
         if passage.settled:
             return
         passage.settled = True
+        self._settling += 1
+        try:
+            await self._settle(passage, outcome, cut, sent, turn)
+        finally:
+            self._settling -= 1
+
+    async def close(self) -> None:
+        """Close the ledger, once all that is being settled is in it."""
+        while self._settling:
+            await asyncio.sleep(0.02)
+        await self.stages.ledger.close()
+
+    async def _settle(self, passage: Passage, outcome: Outcome, cut: bool, sent: bool, turn: Turn | None) -> None:
         reading = await self._read(passage, cut=cut, sent=sent, turn=turn)
         if outcome is not Outcome.OK and reading.source is UsageSource.REPORTED:
             # A client that leaves right after the last event has had its whole answer.

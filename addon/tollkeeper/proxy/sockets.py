@@ -200,8 +200,11 @@ class Socket:
 
 
 def _attributed(session: Call, payload: Mapping[str, Any]) -> Call:
-    """The session's call with what the frame says of itself: it knows its question better than the upgrade an hour ago."""
-    said = attribute(Attribution(), {}, payload)
+    """The session's call with what the frame says of itself: it knows its question better than the upgrade an hour ago.
+
+    The session's labels stay, as those of this sidecar do in ``attribute``: budgets go by them, and by the headers among them.
+    """
+    said = attribute(Attribution(tags=session.attribution.tags), {}, payload)
     known = {field.name: value for field in fields(Attribution) if (value := getattr(said, field.name))}
     return replace(session, attribution=replace(session.attribution, **known)) if known else session
 
