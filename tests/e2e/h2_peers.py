@@ -139,6 +139,7 @@ class H2Provider:
                 connection.send_headers(stream, [(":status", "200"), ("content-type", "application/grpc")])
                 begun = True
             whole = headers[":path"] == UNARY
+            self.bill.sent += 1  # before: whoever has it may look at once
             await self._send(
                 connection,
                 writer,
@@ -146,7 +147,6 @@ class H2Provider:
                 frame(response("hi", 1) if whole else chunk(" w", number, finish=3 * (number == chunks))),
                 window,
             )
-            self.bill.sent += 1
         connection.send_headers(stream, [("grpc-status", "0"), ("x-fake-trailer", "here")], end_stream=True)
         writer.write(connection.data_to_send())
 

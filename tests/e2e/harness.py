@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tollkeeper.cli.demo_provider import HOSTS, FakeProvider
+from tollkeeper.cli.process import ask_status, read_state
 from tollkeeper.gate.ca import ROOT_CERTIFICATE
 from tollkeeper.gate.environment import client_variables
 
@@ -71,6 +72,12 @@ class RunningProxy:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+
+    def status(self) -> dict[str, Any]:
+        """What the process says of itself: asked until it answers, since `tollkeeper status` gives up after 2 s."""
+        state = read_state(self.home / "proxy.json")
+        assert state is not None
+        return dict(wait_for(lambda: ask_status(state), "the proxy tells its status", START_SECONDS))
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from e2e.harness import LedgerView, RunningProxy, proxy_environment, wait_for
+from e2e.harness import START_SECONDS, LedgerView, RunningProxy, proxy_environment, wait_for
 from e2e.prices import NANOUSD_PER_TOKEN, cost_nanousd
 from tollkeeper.cli.demo_provider import FakeProvider
 from tollkeeper.proxy.settings import Settings
@@ -96,10 +96,10 @@ def run(
     *,
     callers: int,
     processes: int = 1,
-    kill_after: float | None = None,
+    kill_after: int | None = None,
     record_after: RecordAfter | None = None,
 ) -> Result:
-    """Let ``callers`` share a dollar over ``processes`` proxies on one ledger; with ``kill_after``, the last one is killed then.
+    """Let ``callers`` share a dollar over ``processes`` proxies on one ledger; the last one is killed after ``kill_after`` answers.
 
     With ``record_after`` that gate stands before the proxies, and they have no policy.
     """
@@ -116,7 +116,9 @@ def run(
             proxies.append(proxy)
         asyncio.run(_everybody(proxies, result, kill_after, record_after))
         proxies[0].ledger.wait(
-            lambda view: len(view.entries("settle")) >= result.served, "every answer that a client has seen is settled", 30.0
+            lambda view: len(view.entries("settle")) >= result.served,
+            "every answer that a client has seen is settled",
+            START_SECONDS,
         )
         result.billed_nanousd = sum(cost_nanousd(one) for one in provider.bills.billed())
         view = proxies[0].ledger
@@ -162,13 +164,13 @@ def _start(home: Path, provider: FakeProvider, number: int, policy: str) -> Runn
     assert process.stdin is not None
     process.stdin.write(Settings(port=0, state=str(state)).to_json().encode())
     process.stdin.close()
-    wait_for(lambda: state.exists() or process.poll() is not None, f"proxy {number} serves", 30.0)
+    wait_for(lambda: state.exists() or process.poll() is not None, f"proxy {number} serves", START_SECONDS)
     assert process.poll() is None, log.read_text()
     return RunningProxy(process, home, json.loads(state.read_text())["port"], log)
 
 
 async def _everybody(
-    proxies: Sequence[RunningProxy], result: Result, kill_after: float | None, record_after: RecordAfter | None
+    proxies: Sequence[RunningProxy], result: Result, kill_after: int | None, record_after: RecordAfter | None
 ) -> None:
     contexts = [ssl.create_default_context(cafile=str(proxy.bundle)) for proxy in proxies]
     lengths = random.Random(20_261_122)
@@ -182,7 +184,8 @@ async def _everybody(
         await ready.acquire()
     gate.set()
     if kill_after is not None:
-        await asyncio.sleep(kill_after)
+        while result.served < kill_after and not all(task.done() for task in tasks):
+            await asyncio.sleep(0.01)
         proxies[-1].kill()
     await asyncio.gather(*tasks)
 

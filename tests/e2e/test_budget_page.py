@@ -4,10 +4,11 @@ import json
 import subprocess
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from e2e.harness import TOLLKEEPER, RunningProxy, base_environment
+from e2e.harness import TOLLKEEPER, RunningProxy, base_environment, proxy_environment
 from e2e.raw import SHAPES, Caller
 from tollkeeper.cli.demo_provider import FakeProvider
 
@@ -54,3 +55,22 @@ def test_the_page_the_tool_the_warning_and_the_alert_say_the_same(
     proxy.ledger.wait(lambda _: told.exists() and told.read_text(), "somebody has been told")
     alert = json.loads(told.read_text())
     assert (alert["kind"], alert["percent"], alert["budget"]) == ("threshold", 1, "day")
+
+
+def test_the_tool_works_under_run_without_a_standing_proxy(provider: FakeProvider, tmp_path: Path) -> None:
+    home = tmp_path / "state"
+    home.mkdir(mode=0o700)
+    (home / "policy.toml").write_text('[budget.day]\namount = "1 USD"\nwindow = "day"\n')
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "budget", "arguments": {}}}
+    done = subprocess.run(
+        [*TOLLKEEPER, "run", "--", *TOLLKEEPER, "mcp"],
+        input=json.dumps(asked) + "\n",
+        env=proxy_environment(home, provider),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
+    )
+    result = json.loads(done.stdout.splitlines()[0])["result"]
+    assert result["isError"] is False, result
+    assert [one["rule"] for one in json.loads(result["content"][0]["text"])["budgets"]] == ["budget.day"]

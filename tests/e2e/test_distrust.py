@@ -8,7 +8,6 @@ import pytest
 
 from e2e.harness import ROOT, RunningProxy, base_environment, wait_for
 from e2e.raw import SHAPES, Caller
-from tollkeeper.cli.process import ask_status, read_state
 from tollkeeper.cli.status import refusal_words, refusing
 
 MINUTE = 60.0
@@ -24,9 +23,7 @@ NODE = (
 
 
 def status_of(proxy: RunningProxy) -> dict[str, Any]:
-    state = read_state(proxy.home / "proxy.json")
-    assert state is not None
-    return ask_status(state) or {}
+    return proxy.status()
 
 
 def refused_by(proxy: RunningProxy, client: str) -> dict[str, Any] | None:

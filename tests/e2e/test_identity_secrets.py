@@ -28,6 +28,11 @@ RETRIED = ENFORCE + (
     'fallback = ["claude-3-5-haiku-latest"]\n'
 )
 CANARY = "canaryc0ffee"
+LOGIN_PROXIES = (
+    "X-User", "Remote-User", "X-Remote-User", "X-Auth-Request-User", "X-Auth-Request-Access-Token", "X-Auth-Request-Groups",
+    "X-Goog-Iap-Jwt-Assertion", "X-Goog-Authenticated-User-Id", "X-Amzn-Oidc-Data", "X-Ms-Client-Principal-Name",
+)  # fmt: skip
+"""What oauth2-proxy, web servers, Google's IAP, AWS load balancers and Azure put before an application."""
 OWN_HEADER = "x-acme-who"
 
 
@@ -80,6 +85,7 @@ def channels(good: str) -> list[list[tuple[str, str]]]:
             ("X-Forwarded-User", CANARY),
             ("Forwarded", f"by={CANARY}"),
         ],
+        [(name, CANARY) for name in LOGIN_PROXIES],
     ]
 
 
@@ -92,7 +98,7 @@ def raw_request(
     head = f"POST /v1/messages HTTP/1.1\r\nhost: {host}\r\nx-api-key: sk-test\r\nconnection: close\r\ncontent-length: {len(body)}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in headers) + "\r\n"
     context = ssl.create_default_context(cafile=str(proxy.bundle))
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as plain:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=60) as plain:
         plain.sendall(connect_head.encode())
         assert b" 200 " in plain.recv(4096)
         with context.wrap_socket(plain, server_hostname=host) as secure:
@@ -106,7 +112,7 @@ def raw_request(
 
 def status_page(proxy: RunningProxy) -> bytes:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{proxy.url}/status", timeout=5) as answer:
+    with opener.open(f"{proxy.url}/status", timeout=60) as answer:
         return bytes(answer.read())
 
 
@@ -144,6 +150,19 @@ def test_what_says_who_is_calling_is_found_nowhere(
     assert all("proxy-authorization" not in request.headers for request in provider.bills.seen())
     proxy.stop()
     assert_found_nowhere(secrets, tmp_path)
+
+
+def test_labels_for_cloudflares_gateway_are_read_and_do_not_leave(
+    begin: Callable[..., RunningProxy], provider: FakeProvider
+) -> None:
+    """Long ones too: what is recorded as a claim is cut, a label is not."""
+    proxy = begin(OBSERVE)
+    labels = json.dumps({"team": "ml", **{f"label-{number}": "x" * 60 for number in range(5)}})
+    raw_request(proxy, [("CF-AIG-Metadata", labels)])
+    (request,) = provider.bills.seen()
+    assert "cf-aig-metadata" not in request.headers
+    (entry,) = proxy.ledger.wait(lambda ledger: ledger.ended(), "the call is recorded")
+    assert json.loads(entry["tags"])["team"] == "ml"
 
 
 @pytest.mark.parametrize("policy", [OBSERVE, ENFORCE], ids=["observe", "enforce"])

@@ -58,6 +58,24 @@ def test_a_stop_takes_no_new_connections_while_it_drains(start: Callable[..., Ru
         assert read(response).whole
 
 
+def test_a_stop_that_is_asked_for_again_goes_on_waiting_and_nothing_stays_held(
+    start: Callable[..., RunningProxy], provider: FakeProvider
+) -> None:
+    proxy = start(arguments=["--drain-seconds", "300"])
+    command = [*TOLLKEEPER, "stop", "--timeout-seconds", "1.5"]
+    with Caller(provider, proxy.bundle, proxy.port).opened(SHAPES["messages-stream"], chunks=6_000, delay_ms=50) as response:
+        response.read1(100)
+        for _ in range(2):
+            asked = subprocess.run(
+                command, env=proxy_environment(proxy.home, provider), capture_output=True, text=True, timeout=120, check=False
+            )
+            assert "again goes on waiting" in asked.stderr, asked
+        assert response.read1(100)
+        assert proxy.process.poll() is None
+    assert proxy.process.wait(120) == 0
+    assert not proxy.ledger.holds()
+
+
 def test_a_stream_that_outlasts_the_drain_is_settled_as_partial(
     start: Callable[..., RunningProxy], provider: FakeProvider
 ) -> None:

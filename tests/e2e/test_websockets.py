@@ -247,14 +247,14 @@ def test_an_upgrade_is_answered_with_426(
 def test_a_stop_waits_for_the_turn_under_way_but_not_for_an_idle_socket(
     start: Callable[..., RunningProxy], provider: FakeProvider
 ) -> None:
-    proxy = start()
+    proxy = start(arguments=["--drain-seconds", "300"])
     with socket(proxy), socket(proxy, chunks=40, delay_ms=25) as busy:
         busy.send(json.dumps(ASK))
         json.loads(busy.recv())
         stopping = threading.Thread(target=proxy.stop)
         stopping.start()
         assert hear(busy)[-1]["type"] == "response.completed"
-        stopping.join(10)
+        stopping.join(150)
     assert proxy.process.returncode == 0
     (billed,) = provider.bills.billed()
     assert proxy.ledger.by_response()[billed.id]["cost_nanousd"] == cost_nanousd(billed)

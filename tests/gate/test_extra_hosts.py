@@ -1,5 +1,7 @@
 """Hosts of one's own are a file: they are opened, read as what the file says they speak, and every mistake names its line."""
 
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,14 @@ def test_a_host_of_ones_own_is_opened_as_what_it_speaks(tmp_path: Path) -> None:
     assert (table.intercepts("acme.snowflakecomputing.com"), table.intercepts("other.snowflakecomputing.com")) == (True, False)
     assert {"llm.example.com", "models.example.com", "acme.snowflakecomputing.com"} <= set(table.permitted_names())
     assert table.provider_of("api.openai.com") == "openai"
+
+
+def test_the_sample_of_the_page_is_read(tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "gate.md"
+    (sample,) = (
+        textwrap.dedent(found) for found in re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    )
+    assert host_table(written(tmp_path, sample)).provider_of("llm.example.com") == "vllm"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """People are told once for each bucket, window and threshold: after the commit, again until it works, and not again after a restart."""
 
+import asyncio
+import contextlib
 import http.server
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,18 +18,22 @@ import pytest
 from proxy.roads import ADA, NOON, PROJECT, MakeRoad, run
 from tollkeeper.core.entry import Outcome
 from tollkeeper.core.errors import ConfigError
+from tollkeeper.core.money import format_usd
 from tollkeeper.ledger.alerts import ANOMALY, THRESHOLD, USED_UP, Alert, anomalies, claim, finish, put
 from tollkeeper.ledger.ledger import Ledger
 from tollkeeper.policy.alerting import AlertRule, Reason, Way, alert_as_json, alert_in_words
 from tollkeeper.policy.document import parse_policy
 from tollkeeper.proxy import alert_send
-from tollkeeper.proxy.alerts import look_ahead, tell
+from tollkeeper.proxy.alerts import Alerts, look_ahead, tell
 from tollkeeper.proxy.road import Road
 from tollkeeper.wire.routes import endpoint_for
 
 MESSAGES = endpoint_for("anthropic", "api.anthropic.com", "POST", "/v1/messages")
 BODY = json.dumps({"model": "claude-haiku-4-5", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}).encode()
 DAY = 'schema = 1\nmode = "enforce"\n[budget.day]\namount = "0.002 USD"\nwindow = "day"\nwarn_at = [60]\n'
+
+
+SESSION = {"principal": "ada", "session": "s1", "spent": 5 * 10**9, "usual": 10**9, "unit": "usd"}
 
 
 class Receiver(http.server.ThreadingHTTPServer):
@@ -93,6 +100,50 @@ def test_a_threshold_and_the_end_of_a_budget_are_told_once_each(make_road: MakeR
         assert json.loads(body)["text"].startswith("Budget day ")
 
 
+def test_each_of_two_budgets_in_one_bucket_is_told_of_its_own_threshold(make_road: MakeRoad) -> None:
+    """A soft amount below a hard one: the same calls count in both, so their bucket is one."""
+    soft = '[budget.soft]\namount = "0.0015 USD"\nwindow = "day"\nmode = "warn"\nwarn_at = [60]\n'
+    with receiver() as server:
+        road = make_road(policy_for(server, 'on = "threshold"\n' + soft))
+        while ask(road).decision.verdict != "refuse":
+            pass
+        told(road)
+    said = [json.loads(body) for _, body in server.got]
+    assert {(one["budget"], one["percent"]) for one in said} == {("soft", 60), ("day", 60)}
+    assert len({one["id"] for one in said}) == len(said), "a receiver that drops repetitions gets each"
+
+
+def test_a_budget_that_refused_one_large_call_is_not_told_as_used_up_until_it_is(make_road: MakeRoad) -> None:
+    watching = '[budget.watch]\namount = "0.00001 USD"\nwindow = "day"\nmode = "observe"\nmodel = "*haiku*"\n'
+    large = json.dumps({"model": "claude-haiku-4-5", "max_tokens": 100, "messages": [{"role": "user", "content": "hi" * 9_000}]})
+    with receiver() as server:
+        road = make_road(policy_for(server, 'on = "used-up"\n' + watching))
+        refused = run(road.admit(MESSAGES, "/v1/messages", large.encode(), ADA, PROJECT))
+        assert refused.decision.verdict == "refuse"
+        assert told(road) == 0, "all of it is left"
+        while ask(road).decision.verdict != "refuse":
+            pass
+        assert told(road) == 1
+    (body,) = [json.loads(body) for _, body in server.got]
+    assert (body["budget"], body["kind"]) == ("day", USED_UP), "a budget that only watches refuses nothing"
+    left = body["amount"] - body["spent"] - body["held"]
+    assert 0 < left < body["amount"] // 2
+    assert f"Budget day has {format_usd(left)} left of $0.0020" in body["text"]
+    assert "calls are refused that may cost more" in body["text"]
+
+
+def test_a_budget_that_refuses_half_used_is_told_again_when_hardly_anything_is_left(make_road: MakeRoad) -> None:
+    """The first of the two is no reason to say nothing when smaller calls have used the rest."""
+    small = json.dumps({"model": "claude-haiku-4-5", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}).encode()
+    with receiver() as server:
+        road = make_road(policy_for(server, 'on = "used-up"\n'))
+        for body in (BODY, small):
+            while run(road.admit(MESSAGES, "/v1/messages", body, ADA, PROJECT)).decision.verdict != "refuse":
+                pass
+            told(road)
+    assert [json.loads(body)["percent"] for _, body in server.got] == [50, 100]
+
+
 def test_what_could_not_be_told_is_told_later_and_a_restart_tells_nothing_again(make_road: MakeRoad, tmp_path: Path) -> None:
     with receiver() as server:
         road = make_road(policy_for(server))
@@ -134,6 +185,34 @@ def test_two_processes_never_claim_the_same_alert(tmp_path: Path) -> None:
         assert two.ledger.do(claim) == []
         one.ledger.do(lambda journal: finish(alert, ("team",), ("team",), journal))
         assert one.ledger.do(claim) == []
+
+
+def test_a_slow_sender_of_many_alerts_leaves_the_others_to_whoever_is_free(
+    make_road: MakeRoad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A channel may take ten seconds for each: nobody may hold a claim on what it has not begun to send."""
+    channels = "".join(f'[alert.c{number}]\nto = "webhook"\nurl = "https://example.com/{number}"\n' for number in range(8))
+    road, other = make_road(DAY + channels), make_road(DAY + channels)
+    now = [NOON]
+    waiting = [Alert(bucket=f"b{n}", window_at=1, kind=ANOMALY, percent=0, at=NOON, facts=SESSION) for n in range(9)]
+    with closing(_Reopened(tmp_path / "ledger.db", now)) as one, closing(_Reopened(tmp_path / "ledger.db", now)) as two:
+        road.stages.ledger, other.stages.ledger = one.ledger, two.ledger
+        one.ledger.do(lambda journal: [put(journal.connection, alert) for alert in waiting])
+        sent: list[tuple[str, str]] = []
+        nested = [False]
+
+        def slowly(rule: AlertRule, payload: dict[str, Any]) -> None:
+            sent.append((rule.name, payload["id"]))
+            if nested[0]:
+                return
+            now[0] += 9_000_000
+            nested[0] = True
+            told(other)
+            nested[0] = False
+
+        monkeypatch.setattr("tollkeeper.proxy.alerts.send", slowly)
+        told(road)
+    assert len(sent) == len(set(sent)) == len(waiting) * 8
 
 
 def test_a_budget_that_heads_over_its_amount_is_told_with_the_day_it_crosses(make_road: MakeRoad) -> None:
@@ -220,6 +299,46 @@ def test_slack_is_told_in_its_own_shape_and_an_address_is_never_repeated_in_an_e
         with pytest.raises(OSError, match="it answered 404") as raised:
             alert_send.send(rule, {"text": "hello"})
     assert "SECRET" not in str(raised.value)
+
+
+@pytest.mark.parametrize("answer", [b"nonsense\r\n\r\n", b"", b"HTTP/1.1 200 " + b"x" * 70_000])
+def test_an_answer_that_is_no_http_is_a_try_that_failed(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                while b"}" not in connection.recv(65536):
+                    pass
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        rule = AlertRule(name="w", way=Way.WEBHOOK, url=f"http://127.0.0.1:{server.getsockname()[1]}/hook/SECRET")
+        with pytest.raises(OSError, match="it could not be reached") as raised:
+            alert_send.send(rule, {"text": "hello"})
+        thread.join()
+    assert "SECRET" not in str(raised.value)
+
+
+def test_a_fault_at_one_look_does_not_end_the_looking(make_road: MakeRoad, monkeypatch: pytest.MonkeyPatch) -> None:
+    road, looked = make_road(DAY + '[alert.me]\nto = "desktop"\n'), threading.Semaphore(0)
+
+    def broken(*_arguments: Any) -> int:
+        looked.release()
+        raise ZeroDivisionError("of a channel")
+
+    monkeypatch.setattr("tollkeeper.proxy.alerts.tell", broken)
+
+    async def looks() -> None:
+        alerts = Alerts(road.stages, look_seconds=0)
+        alerts.running()
+        for _ in range(3):
+            assert await asyncio.to_thread(looked.acquire, timeout=60)
+        await alerts.done()
+
+    run(looks())
+    assert road.stages.counters.faults >= 2
 
 
 def test_the_notification_of_a_system_is_an_argument_list() -> None:

@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tollkeeper.proxy.headers import MAX_HEADER_BYTES, SECRET_HEADERS, ascii_target, client_of, fault, is_bound, strip
+from tollkeeper.identity.channels import STRIPPED_HEADERS
+from tollkeeper.proxy.headers import MAX_HEADER_BYTES, ascii_target, fault, is_bound, strip, without_tags
 
 
 def test_every_identity_header_is_removed_whatever_its_case() -> None:
-    fields = tuple((name.upper(), b"secret") for name in sorted(SECRET_HEADERS))
+    fields = tuple((name.upper().encode(), b"secret") for name in sorted(STRIPPED_HEADERS))
     assert strip((*fields, (b"X-Api-Key", b"theirs"))) == ((b"X-Api-Key", b"theirs"),)
 
 
@@ -28,6 +29,14 @@ def test_a_cookie_header_of_access_cookies_alone_disappears() -> None:
 @given(st.lists(st.tuples(st.sampled_from([b"accept", b"x-api-key", b"anthropic-version"]), st.binary(max_size=20))))
 def test_all_other_fields_keep_their_order_and_bytes(fields: list[tuple[bytes, bytes]]) -> None:
     assert strip(tuple(fields)) == tuple(fields)
+
+
+def test_labels_for_cloudflares_gateway_leave_for_cloudflare_alone() -> None:
+    accept, labels = (b"accept", b"*/*"), (b"CF-AIG-Metadata", b'{"user": "ada"}')
+    for provider in ("cloudflare-gateway", "workers-ai"):
+        assert without_tags((accept, labels), provider) == ((accept, labels), ())
+    for other in ("anthropic", None):
+        assert without_tags((accept, labels), other) == ((accept,), (labels,))
 
 
 def test_control_characters_in_a_value_are_refused_by_name_without_the_value() -> None:
@@ -58,12 +67,6 @@ def test_ordinary_headers_are_no_fault() -> None:
 )
 def test_signed_and_subscription_bodies_are_never_changed(host: str, authorization: bytes, bound: bool) -> None:
     assert is_bound(host, [(b"Authorization", authorization)]) is bound
-
-
-def test_a_client_is_named_by_the_first_product_of_its_user_agent() -> None:
-    assert client_of("claude-cli/2.1.330 (external, cli)") == "claude-cli/2.1.330"
-    assert client_of("") == ""
-    assert client_of("evil\x1b[2J") == ""
 
 
 def test_raw_bytes_in_a_target_become_percent_signs_and_all_else_stays() -> None:

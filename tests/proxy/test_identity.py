@@ -138,9 +138,7 @@ def test_names_that_clients_make_up_are_not_remembered_without_end() -> None:
 def make_hooks(make_road: MakeRoad) -> Callable[..., Hooks]:
     def make(policy: str = "", **options: Any) -> Hooks:
         stages = make_road(policy).stages
-        return Hooks(
-            stages, Door(stages, credentials=options.pop("credentials", {}), pins={}, **options), drain_seconds=0, status=dict
-        )
+        return Hooks(stages, Door(stages, credentials=options.pop("credentials", {}), **options), drain_seconds=0, status=dict)
 
     return make
 

@@ -1,8 +1,12 @@
 """The ladder on the road as plain values: keys, other places, what a caller may ask about itself, and what agents are told."""
 
+import base64
+import http.server
 import io
 import json
+import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +15,10 @@ from proxy.roads import ADA, PROJECT, MakeRoad, run
 from tollkeeper.cli import mcp
 from tollkeeper.core.decision import Verdict
 from tollkeeper.core.errors import ConfigError, WireError
-from tollkeeper.proxy.budget_page import budget_page, is_budget_page
+from tollkeeper.core.principal import ANONYMOUS
+from tollkeeper.identity.answers import Refused, Why
+from tollkeeper.identity.channels import Resolution
+from tollkeeper.proxy.budget_page import budget_answer, budget_page, is_budget_page
 from tollkeeper.proxy.vault import key_at
 from tollkeeper.wire.destinations import SITES, destination, needs_key, readdressed
 from tollkeeper.wire.routes import endpoint_for
@@ -183,6 +190,53 @@ def test_the_page_is_told_from_the_status_page() -> None:
     assert is_budget_page("/v1/budget?model=x")
     assert is_budget_page("/v1/budget/")
     assert not is_budget_page("/status")
+
+
+def test_a_caller_whose_calls_are_refused_is_told_so_and_not_what_others_have_left(make_road: MakeRoad) -> None:
+    broken = Resolution(principal=ANONYMOUS, refusal=Refused(why=Why.SIGNATURE, reason="its signature is wrong"))
+    road = make_road(MINE)
+    answer = run(budget_answer(road.stages, broken, PROJECT, "/v1/budget"))
+    assert (answer.status_code, "its signature is wrong" in (answer.text or "")) == (401, True)
+    assert "budgets" not in (answer.text or "")
+    known = run(budget_answer(road.stages, Resolution(principal=ADA), PROJECT, "/v1/budget"))
+    assert (known.status_code, known.json()["principal"]) == (200, "ada")
+    watching = make_road(MINE.replace("enforce", "observe"))
+    assert run(budget_answer(watching.stages, broken, PROJECT, "/v1/budget")).status_code == 200, "such a call goes through"
+
+
+class _Page(http.server.BaseHTTPRequestHandler):
+    """Answers with the proxy password it was shown, or as a proxy that does not believe it."""
+
+    def do_GET(self) -> None:
+        shown = self.headers.get("proxy-authorization", "")
+        status = 200 if shown else 401
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps({"shown": shown} if shown else {"error": {"message": "who are you?"}}).encode())
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Tests print nothing."""
+
+
+def test_the_tool_asks_the_proxy_of_its_own_environment_with_its_own_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command under `tollkeeper run` may have a proxy of its own, of which no state file tells."""
+    monkeypatch.setenv("TOLLKEEPER_HOME", str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            place = f"127.0.0.1:{server.server_port}"
+            ours = {"TOLLKEEPER_ACTIVE": "1", "HTTPS_PROXY": f"http://handle:s%3Aecret@{place}"}
+            text, failed = mcp.look_at_proxy("", ours)
+            assert (base64.b64decode(json.loads(text)["shown"].removeprefix("Basic ")), failed) == (b"handle:s:ecret", False)
+            assert mcp.look_at_proxy("", {"TOLLKEEPER_ACTIVE": "1", "HTTPS_PROXY": f"http://{place}"}) == ("who are you?", True)
+            somebodys = {"HTTPS_PROXY": f"http://me:secret@{place}"}
+            assert mcp.look_at_proxy("", somebodys) == ("tollkeeper is not running; start it with `tollkeeper start`", True)
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_an_agent_asks_for_its_budgets_over_mcp() -> None:

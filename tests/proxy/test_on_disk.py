@@ -25,7 +25,7 @@ async def answering(make_road: MakeRoad, policy: str) -> tuple[Hooks, Any]:
     flow = tflow.tflow(resp=tutils.tresp(status_code=200))
     flow.metadata[PASSAGE] = passage
     flow.live = True
-    return Hooks(road.stages, Door(road.stages, credentials={}, pins={}), drain_seconds=0, status=dict), flow
+    return Hooks(road.stages, Door(road.stages, credentials={}), drain_seconds=0, status=dict), flow
 
 
 def test_an_answer_whose_hold_is_on_disk_begins_at_once(make_road: MakeRoad) -> None:

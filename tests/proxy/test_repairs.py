@@ -10,6 +10,7 @@ from h11._receivebuffer import ReceiveBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tollkeeper.proxy.bounds import MAX_LINE_BYTES
 from tollkeeper.proxy.repairs import _ChunkedReader, json_error, skip_informational
 
 FINAL = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
@@ -102,6 +103,23 @@ def read_by(reader: object, wire: bytes, cuts: list[int]) -> tuple[bytes, str]:
         except h11.ProtocolError:
             return body, "broken"
     return body, "waits"
+
+
+@pytest.mark.parametrize("begin", [b"5;", b"5", b"0\r\nX: ", b"2\r\nok\r\n3;x=", b"2\r\nok\r\n0\r\nX: y\r\nZ: "])
+@pytest.mark.parametrize("piece", [1460, 65_536])
+def test_a_line_or_a_trailer_without_an_end_is_broken_off(begin: bytes, piece: int) -> None:
+    wire = begin + b"1" * 2_000_000
+    body, state = read_by(_ChunkedReader(ChunkedReader()), wire, list(range(0, len(wire), piece)))
+    assert (body, state) == (b"ok" if b"ok" in begin else b"", "broken")
+
+
+@pytest.mark.parametrize("piece", [1460, 65_536, 10**9])
+def test_long_extensions_trailers_and_chunks_pass(piece: int) -> None:
+    chunk = b"c" * 300_000
+    wire = b"%x;sig=%s\r\n%s\r\n" % (len(chunk), b"s" * 60_000, chunk) * 2 + b"0\r\nX: " + b"t" * 60_000 + b"\r\n\r\n"
+    cuts = list(range(0, len(wire), piece))
+    assert read_by(_ChunkedReader(ChunkedReader()), wire, cuts) == (chunk * 2, "ended")
+    assert MAX_LINE_BYTES > 60_000
 
 
 _SIZES = st.sampled_from(

@@ -1,5 +1,6 @@
 """One call on the whole road, as plain values: no mitmproxy, no network, a clock that stands still."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,26 @@ def test_a_call_is_settled_once_however_often_it_ends(make_road: MakeRoad, tmp_p
         hear(passage, [json.dumps(ANSWER).encode()])
         await road.settle(passage, Outcome.OK, cut=False)
         await road.settle(passage, Outcome.ABORTED, cut=True)
+
+    run(scenario())
+    assert [entry["kind"] for entry in entries(tmp_path / "ledger.db")] == ["hold", "settle"]
+
+
+def test_what_is_being_settled_at_the_end_is_in_the_ledger_before_it_closes(make_road: MakeRoad, tmp_path: Path) -> None:
+    """A client that left: what was seen of its answer is counted in a thread, and the process may be told to end meanwhile."""
+    road = make_road()
+
+    async def scenario() -> None:
+        passage = await admit(road, chat(stream=True))
+        road.listen(passage, 200, {"content-type": "text/event-stream"})
+        hear(
+            passage,
+            [b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"hello"}}]}\n\n'],
+        )
+        settling = asyncio.create_task(road.settle(passage, Outcome.ABORTED, cut=True))
+        await asyncio.sleep(0)
+        await road.close()
+        await settling
 
     run(scenario())
     assert [entry["kind"] for entry in entries(tmp_path / "ledger.db")] == ["hold", "settle"]

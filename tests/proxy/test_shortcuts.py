@@ -342,14 +342,15 @@ def test_an_event_that_waits_behind_one_that_crashed_is_still_handled() -> None:
 
 def test_a_stop_with_open_tunnels_ends_at_once(provider: FakeProvider, servers: Servers, tmp_path: Path) -> None:
     extra = {"TOLLKEEPER_RESOLVE": f"echo.test:9443=127.0.0.1:{servers.add(echo)}"}
-    with running_proxy(tmp_path / "home", provider, extra=extra) as proxy, contextlib.ExitStack() as stack:
+    options = {"extra": extra, "arguments": ("--drain-seconds", "300")}
+    with running_proxy(tmp_path / "home", provider, **options) as proxy, contextlib.ExitStack() as stack:
         for number in range(10):
             connection = stack.enter_context(dial(proxy))
             tunnel(connection, "echo.test:9443")
             if number % 2:
                 connection.sendall(b"\x00hi")
                 exactly(connection, 3)
-        proxy.stop(10)
+        proxy.stop(120)
         assert "rashed" not in proxy.said()
 
 

@@ -392,7 +392,7 @@ def test_a_fault_in_reading_a_frame_becomes_what_the_policy_says(
     make_road: MakeRoad, on_fault: str, goes: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     road = make_road(f'schema = 1\nmode = "enforce"\non_fault = "{on_fault}"\n')
-    hooks = Hooks(road.stages, Door(road.stages, credentials={}, pins={}), drain_seconds=0, status=dict)
+    hooks = Hooks(road.stages, Door(road.stages, credentials={}), drain_seconds=0, status=dict)
     flow = tflow.twebsocketflow(messages=False)
 
     async def talk() -> WebSocketMessage:

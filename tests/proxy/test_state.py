@@ -2,13 +2,16 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tollkeeper.cli.process import read_state
 from tollkeeper.ledger.process import this_process
-from tollkeeper.proxy.runner import remove_state, write_state
+from tollkeeper.policy.document import OBSERVE_ALL, parse_policy
+from tollkeeper.proxy.runner import place_of, remove_state, write_state
+from tollkeeper.proxy.settings import Settings
 
 HERE = {"host": "127.0.0.1", "port": 8877}
 
@@ -41,3 +44,16 @@ def test_a_process_removes_its_own_state_file_and_no_other(tmp_path: Path) -> No
     path.write_text(json.dumps({"pid": os.getpid()}))
     remove_state(path)
     assert not path.exists()
+
+
+def test_the_policy_in_force_is_named_by_its_file_whether_that_is_still_there_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document that was deleted stays in force: to call it the built-in one would promise that nothing is blocked."""
+    monkeypatch.setenv("TOLLKEEPER_HOME", str(tmp_path))
+    settings = Settings()
+    own = parse_policy('mode = "enforce"\n', "policy.toml")
+    assert place_of(own, settings) == str(tmp_path / "policy.toml")
+    assert place_of(own, replace(settings, policy="/etc/team.toml")) == "/etc/team.toml"
+    (tmp_path / "policy.toml").write_text("mode = ")
+    assert place_of(OBSERVE_ALL, settings) == "", "a document that is wrong, or came later, is not in force yet"

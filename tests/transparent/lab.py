@@ -64,12 +64,15 @@ def missing() -> str:
         return "needs root on Linux"
     if not shutil.which("ip"):
         return "needs iproute2 (apt-get install iproute2)"
+    if not shutil.which("setpriv"):
+        return "needs util-linux (apt-get install util-linux): its setpriv runs the clients as other users"
     if not PACKET_FILTERS:
         return "needs a packet filter (apt-get install nftables)"
     name = f"tk-probe-{secrets.token_hex(3)}"
     wanted = [
         ("no network namespaces here", ["ip", "netns", "add", name]),
         ("no virtual cables here", ["ip", "-n", name, "link", "add", "p0", "type", "veth", "peer", "name", "p1"]),
+        ("no IPv6 here", ["ip", "-n", name, "-6", "addr", "add", CLIENT_V6, "dev", "p0"]),
     ]
     for tool in PACKET_FILTERS:
         wanted.append((f"the kernel takes no rules of {tool}", ["ip", "netns", "exec", name, tool, *A_RULE[tool]]))

@@ -170,6 +170,20 @@ def test_plain_http_goes_to_it_in_absolute_form(chained: RunningProxy, corporate
     assert b"\r\nhost: plain.example\r\n" in corporate.heads[0].lower()
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["169.254.169.254", "2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "169.254.169.254.", "[::a9fe:a9fe]"],
+)
+def test_a_metadata_service_is_not_asked_for_however_it_is_spelled(
+    chained: RunningProxy, corporate: CorporateProxy, host: str
+) -> None:
+    corporate.heads.clear()
+    for line in (f"GET http://{host}/x HTTP/1.1", f"CONNECT {host}:80 HTTP/1.1"):
+        answer = _exchange(chained.port, f"{line}\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 403 "), answer[:200]
+    assert not corporate.heads
+
+
 def test_hosts_in_no_proxy_are_dialled_directly(chained: RunningProxy, corporate: CorporateProxy) -> None:
     corporate.heads.clear()
     answer = _exchange(

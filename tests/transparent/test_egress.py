@@ -1,5 +1,8 @@
 """What may leave besides AI traffic: the rules, without a proxy."""
 
+import ipaddress
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 from tollkeeper.core.errors import ConfigError
 from tollkeeper.proxy.egress import (
     ECH_EXTENSION,
+    METADATA,
     OPEN,
     Egress,
     Others,
@@ -59,11 +63,49 @@ def test_no_request_for_a_metadata_service_is_handed_on_to_a_companys_proxy_whic
 
 
 @pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254", "169.254.169.254.", "2852039166", "2852039166.", "0xa9fea9fe", "0XA9FEA9FE", "0251.0376.0251.0376",
+        "025177524776", "169.254.43518", "169.16689662", "0xa9.0xfe.0xa9.0xfe", "0xa9.254.0251.254", "00000251.254.169.254",
+        "169%2e254%2E169.254", "1%36%39.254.169.254", "\uff11\uff16\uff19.254.169.254", "169\u3002254\u3002169\u3002254",
+        "\xb969.254.169.254", "[::ffff:169.254.169.254]", "::ffff:a9fe:a9fe", "[::a9fe:a9fe]", "::169.254.169.254",
+        "[64:ff9b::a9fe:a9fe]", "64:ff9b::169.254.169.254", "2002:a9fe:a9fe::", "fd00:ec2::254", "[FD00:EC2:0::254]", "fd00:ec2::23",
+        "169.254.170.23", "metadata.google.internal.", "metadata%2egoogle.internal", "\uff4detadata.google.internal",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("egress", [OPEN, STRICT], ids=["open", "strict"])
+def test_a_metadata_service_is_known_however_its_address_is_spelled(egress: Egress, host: str) -> None:
+    assert egress.connect(is_ai, host, 80) is not None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "2852039166.example", "0x", "09.1.1.1", "1.2.3.4.5", "256.1.1.1", "1.1.1.256", "4294967296", "a.1", "1..2", ".", "", "xn--", "%",
+        "%zz",
+    ],
+)  # fmt: skip
+def test_a_name_that_only_looks_like_numbers_stays_a_name(host: str) -> None:
+    assert STRICT.connect(is_ai, host, 443) is None
+
+
+@given(st.ip_addresses(v=4), st.integers(1, 4), st.lists(st.sampled_from(["%d", "%#x", "0%o"]), min_size=4, max_size=4))
+def test_an_address_of_numbers_is_read_as_the_c_library_reads_it(ip: object, count: int, styles: list[str]) -> None:
+    raw = bytes(map(int, str(ip).split(".")))
+    numbers = [*raw[: count - 1], int.from_bytes(raw[count - 1 :])]
+    text = ".".join(style % number for style, number in zip(styles, numbers, strict=False))
+    assert socket.inet_aton(text) == raw
+    assert STRICT.connect(is_ai, text, 443) is not None, "an address"
+    assert (OPEN.connect(is_ai, text, 443) is None) == (ipaddress.ip_address(raw) not in METADATA)
+
+
+@pytest.mark.parametrize(
     ("egress", "sni", "target", "passes"),
     [
         (OPEN, None, "20.0.0.1", True), (OPEN, "x.example", "20.0.0.1", True), (OPEN, "x.example", "y.example", True),
         (STRICT, None, "20.0.0.1", False), (STRICT, None, "x.example", False), (STRICT, "x.example", "20.0.0.1", True),
         (STRICT, "x.example", "y.example", False), (STRICT, "X.example", "x.example.", True), (STRICT, "20.0.0.1", "20.0.0.1", False),
+        (STRICT, "335544321", "20.0.0.1", False), (STRICT, "20.1.", "20.0.0.1", False),
         (STRICT, "api.openai.com", "20.0.0.1", True), (STRICT, "api.openai.com", "x.example", False),
         (LISTED, "x.example", "20.0.0.1", False), (LISTED, "pypi.org", "20.0.0.1", True), (LISTED, "api.openai.com", "20.0.0.1", True),
     ],
@@ -72,6 +114,11 @@ def test_a_tls_connection_is_refused_when_its_name_says_nothing_or_two_things(
     egress: Egress, sni: str | None, target: str, passes: bool
 ) -> None:
     assert (egress.hello(is_ai, sni, target, 443) is None) is passes
+
+
+@pytest.mark.parametrize("sni", ["metadata.google.internal", "Metadata.Goog", "instance-data.ec2.internal"])
+def test_no_hello_leads_to_a_metadata_service_by_its_name_under_strict_rules(sni: str) -> None:
+    assert "metadata" in (STRICT.hello(is_ai, sni, "20.0.0.1", 443) or "")
 
 
 def test_an_encrypted_hello_passes_only_to_hosts_on_the_list() -> None:
@@ -95,7 +142,9 @@ def test_ai_hosts_are_reached_on_443_only_under_strict_rules(sni: str) -> None:
         ("127.0.0.1", False),
         ("100.64.0.1", False), ("0.0.0.0", False), ("224.0.0.1", False), ("255.255.255.255", False), ("169.254.1.1", False), ("::1", False),
         ("fe80::1%eth0", False), ("fd00::1", False), ("::ffff:10.0.0.1", False), ("64:ff9b::a00:1", False), ("2002:a00:1::", False),
-        ("64:ff9b::140a:a", True), ("ff02::1", False), ("no address", False),
+        ("64:ff9b::140a:a", True), ("ff02::1", False),
+        ("fec0::1", False), ("192.0.0.192", False), ("64:ff9b:1::a00:1", False), ("::a00:1", False), ("5f00::1", False), ("3fff::1", False),
+        ("::", False), ("::140a:a", True), ("no address", False),
     ],
 )  # fmt: skip
 def test_a_strict_egress_dials_public_addresses_only(ip: str, passes: bool) -> None:
@@ -103,7 +152,7 @@ def test_a_strict_egress_dials_public_addresses_only(ip: str, passes: bool) -> N
 
 
 @pytest.mark.parametrize(
-    "ip", ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "100.100.100.200", "64:ff9b::a9fe:a9fe"]
+    "ip", ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "100.100.100.200", "64:ff9b::a9fe:a9fe", "::a9fe:a9fe"]
 )
 def test_no_name_leads_to_a_metadata_service_under_any_rules(ip: str) -> None:
     assert "metadata" in str(OPEN.address("api.openai.com", ip))

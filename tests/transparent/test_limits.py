@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 from mitmproxy.connection import Client
+from mitmproxy.test import tflow
 
 from e2e.harness import ADDON, RunningProxy, running_proxy
 from e2e.raw import Caller
 from tollkeeper.cli.demo_provider import FakeProvider
 from tollkeeper.proxy import limits
+from tollkeeper.proxy.distrust import UNSAID_TIMES
 from tollkeeper.proxy.stages import Counters
 
 BODY = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x"}]}).encode()
@@ -39,8 +41,9 @@ def opened(proxy: RunningProxy, caller_provider: FakeProvider) -> socket.socket:
 def exchange(connection: socket.socket, data: bytes, wait: float = 60.0) -> bytes:
     connection.settimeout(wait)
     found = b""
-    with contextlib.suppress(TimeoutError, OSError):
+    with contextlib.suppress(OSError):  # who is refused in the middle has an answer to read all the same
         connection.sendall(data)
+    with contextlib.suppress(OSError):
         while piece := connection.recv(65536):
             found += piece
             head, _, body = found.partition(b"\r\n\r\n")
@@ -109,6 +112,62 @@ def test_a_body_that_is_not_what_it_says_is_refused_or_metered_all_the_same(
         assert proxy.ledger.since(before)["usage_source"] == "reported"
 
 
+CHUNKED = b"POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "a value": (b"POST /v1/chat/completions HTTP/1.1\r\nX: ", b"a" * 1_000_000),
+    "fields": (b"POST /v1/chat/completions HTTP/1.1\r\n", b"X-Some: field\r\n" * 65_536),
+    "a request line": (b"POST /", b"a" * 1_000_000),
+    "empty lines": (b"", b"\r\n" * 500_000),
+    "a chunk's line": (CHUNKED + b"5;", b"a" * 1_000_000),
+    "trailers": (CHUNKED + b"0\r\n", b"X-Some: field\r\n" * 65_536),
+}
+
+
+def takes_all(connection: socket.socket, begin: bytes, piece: bytes, times: int = 200) -> bool:
+    """Whether the other side goes on reading for as long as this is said, which is more than all buffers on the way hold."""
+    connection.settimeout(60)
+    try:
+        connection.sendall(begin)
+        for _ in range(times):
+            connection.sendall(piece)
+    except TimeoutError:
+        raise
+    except OSError:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+@pytest.mark.parametrize(("begin", "piece"), ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize("way", ["plain", "opened"])
+def test_what_has_no_end_is_broken_off_and_costs_no_memory(
+    proxy: RunningProxy, provider: FakeProvider, way: str, begin: bytes, piece: bytes
+) -> None:
+    before = rss(proxy)
+    plain = socket.create_connection(("127.0.0.1", proxy.port), timeout=60) if way == "plain" else None
+    assert not takes_all(plain or opened(proxy, provider), begin, piece)
+    assert rss(proxy) - before < 50 * 1024 * 1024
+    assert not provider.bills.seen()
+
+
+@pytest.mark.parametrize(
+    ("size", "record"),
+    [(2**24 - 1, b"\x16\x03\x01\x40\x00" + bytes(16_384)), (100_000, b"\x16\x03\x01\x00\x01\x00" * 2000)],
+    ids=["large", "in records of a byte"],
+)
+def test_a_tls_hello_without_an_end_is_broken_off_and_costs_no_memory(proxy: RunningProxy, size: int, record: bytes) -> None:
+    before = rss(proxy)
+    for _ in range(UNSAID_TIMES + 1):
+        connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=60)
+        connection.sendall(b"CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com\r\n\r\n")
+        assert b" 200 " in connection.recv(4096)
+        assert not takes_all(connection, b"\x16\x03\x01\x00\x04\x01" + size.to_bytes(3), record, 10_000)
+    assert rss(proxy) - before < 50 * 1024 * 1024
+    assert "our certificate" not in proxy.said(), "it never came so far"
+    assert "Traceback" not in proxy.said()
+
+
 def test_keys_stand_in_no_log_after_all_of_this(proxy: RunningProxy) -> None:
     assert "sk-secret-1" not in proxy.said()
 
@@ -173,6 +232,29 @@ def test_the_limit_fits_the_file_descriptors(descriptors: int, most: int) -> Non
     assert limits.connection_limit(descriptors) == most
 
 
+def test_each_head_gets_its_time_from_its_first_byte_and_an_idle_connection_gets_none() -> None:
+    async def scenario() -> None:
+        addon = limits.Limits(Counters())
+        flow = tflow.tflow()
+        flow.client_conn = mine = client("127.0.0.1")
+        addon.client_connected(mine)
+        first = addon._timers[mine.id]
+        addon.head_begun(mine)
+        assert addon._timers[mine.id] is first, "no more time with each piece"
+        addon.requestheaders(flow)
+        assert not addon._timers, "idle, or with a body that takes its time"
+        addon.head_begun(mine)
+        second = addon._timers[mine.id]
+        addon.head_begun(mine)
+        assert addon._timers[mine.id] is second
+        addon.requestheaders(flow)
+        addon.client_disconnected(mine)
+        addon.head_begun(mine)
+        assert not addon._timers
+
+    run(scenario)
+
+
 def test_a_client_that_never_finishes_its_head_is_let_go(
     shared_provider: FakeProvider,
     tmp_path: Path,
@@ -191,6 +273,12 @@ def test_a_client_that_never_finishes_its_head_is_let_go(
             assert b" 200 " in slow.recv(4096)
             slow.sendall(b"\x16\x03\x01")
             assert slow.recv(100) == b""
+        with socket.create_connection(("127.0.0.1", running.port), timeout=60) as slow:
+            slow.sendall(b"GET /status HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\nGET /status HTTP/1.1\r\nX-Slow: " % running.port)
+            found = b""
+            while piece := slow.recv(65536):
+                found += piece
+            assert found.count(b"HTTP/1.1 ") == found.count(b"HTTP/1.1 200 ") == 1, "the first is answered, the second let go"
         Caller(shared_provider, running.bundle, running.port).connect("api.openai.com").close()
 
 

@@ -205,6 +205,36 @@ def test_verify_names_what_is_open_where_nothing_is_locked(job: JobInCi) -> None
     assert {"direct, IPv4", "direct, IPv6", "bare address, no SNI", "other ports", "plain HTTP"} <= still_open
 
 
+def subordinate(job: JobInCi) -> tuple[str, str]:
+    """What verify finds when /etc/subuid gives the job's user ids: the file, and its user, only in its own view of the disk."""
+    subuid, passwd = job.root.with_name("subuid"), job.root.with_name("passwd")
+    subuid.write_text(f"runner:{JOB_RANGE[0]}:{JOB_RANGE[1] - JOB_RANGE[0] + 1}\n")
+    passwd.write_text(f"root:x:0:0::/:/bin/sh\nrunner:x:{JOB_UID}:{JOB_UID}::/:/bin/sh\n")
+    script = (
+        'mount --bind "$1" /etc/subuid && mount --bind "$2" /etc/passwd && shift 2 && '
+        f'exec setpriv --reuid {JOB_UID} --regid {JOB_UID} --clear-groups "$@"'
+    )
+    done = job.lab.client.run(
+        "sh", "-c", script, "sh", str(subuid), str(passwd), *MAIN, "ci", "verify", "--json", opened=True, environment=job.environment
+    )  # fmt: skip
+    assert done.stdout, done.stderr
+    (found,) = (way for way in json.loads(done.stdout)["ways"] if way["way"] == "subordinate user ids")
+    return found["outcome"], found["detail"]
+
+
+@pytest.mark.skipif(
+    not shutil.which("newuidmap") or not Path("/etc/subuid").exists(),
+    reason="SKIPPED, NOT PROVED HERE: needs newuidmap and /etc/subuid (apt-get install uidmap)",
+)
+def test_the_ids_of_a_user_namespace_are_tried_and_held_while_the_lock_is_on(job: JobInCi) -> None:
+    outcome, detail = subordinate(job)
+    if "no user namespace" in detail or "may be allowed" in detail:
+        pytest.skip(f"SKIPPED, NOT PROVED HERE: {detail}")
+    assert (outcome, detail) == ("closed", f"as user {JOB_RANGE[0]}: caught and metered")
+    labs.sh("ip", "netns", "exec", job.lab.client.name, *MAIN, "transparent", "down")
+    assert subordinate(job) == ("OPEN", f"as user {JOB_RANGE[0]}: {AI_V4} answered with a certificate of its own")
+
+
 def test_a_call_is_metered_and_the_summary_tells_of_it(job: JobInCi) -> None:
     job.run(*MAIN, "ci", "step", "unit tests")
     answer = job.run(*CURL)

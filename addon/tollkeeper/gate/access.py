@@ -1,16 +1,9 @@
 """Who may connect: loopback only, unless every client must show a credential."""
 
-import base64
-import binascii
-import hmac
 import ipaddress
 import secrets
-from collections.abc import Mapping
 
 from tollkeeper.core.errors import GateError
-
-MAX_HEADER_CHARS = 8192
-"""A longer Proxy-Authorization is refused unread; real ones carry at most a 2 KB token."""
 
 
 def check_listener(host: str, *, authenticated: bool) -> None:
@@ -39,22 +32,3 @@ def is_loopback(host: str) -> bool:
 def new_credential(label: str = "run") -> tuple[str, str]:
     """A fresh proxy login: ``label`` and a random tag as the user, 192 random bits as the secret, both of URL-safe characters."""
     return f"{label}-{secrets.token_hex(4)}", secrets.token_urlsafe(24)
-
-
-def check_credential(header: str | None, credentials: Mapping[str, str]) -> str | None:
-    """The user a ``Proxy-Authorization`` value proves, or None. ``credentials`` maps user to secret.
-
-    Basic only (RFC 7617): what every client sends for ``http://user:secret@host``. An unknown user takes as long as a wrong secret.
-    """
-    if header is None or len(header) > MAX_HEADER_CHARS:
-        return None
-    scheme, _, encoded = header.partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        user, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
-    except (binascii.Error, ValueError):
-        return None
-    expected = credentials.get(user, "")
-    matches = hmac.compare_digest(secret.encode(), expected.encode())
-    return user if matches and colon and expected else None

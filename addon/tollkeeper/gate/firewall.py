@@ -22,7 +22,7 @@ QUIC_PORTS = (80, 443)
 """UDP ports refused, so that clients fall back from HTTP/3 to TCP. Port 80 because an Alt-Svc may name any port that servers use."""
 DNS_PORT = 53
 METADATA_V4 = ("169.254.0.0/16", "100.100.100.200", "168.63.129.16")
-METADATA_V6 = ("fd00:ec2::254", "fd20:ce::254")
+METADATA_V6 = ("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254")
 """Where clouds serve a machine its credentials. Never caught: the proxy would ask in its own name. With ``lock`` it is refused."""
 
 _REPLIES = "ct state established,related ct direction reply"

@@ -38,7 +38,7 @@ real = socket.getaddrinfo
 socket.getaddrinfo = lambda host, port, *a, **k: real("127.0.0.1", port, *a, **k)
 """
 _SSL = (
-    "import socket, ssl; s = ssl.create_default_context().wrap_socket(socket.create_connection(('127.0.0.1', {port}), 5),"
+    "import socket, ssl; s = ssl.create_default_context().wrap_socket(socket.create_connection(('127.0.0.1', {port}), {limit}),"
     " server_hostname='{host}'); s.sendall(b'GET /{name} HTTP/1.1\\r\\n\\r\\n'); s.recv(9)"
 )
 _NODE = (
@@ -49,9 +49,10 @@ _NODE = (
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A way to speak TLS: the program, its arguments (``{port}``, ``{host}``, ``{name}`` are filled in), and what makes it trust us.
+    """A way to speak TLS: the program, its arguments, and what makes it trust us.
 
-    ``needs`` is a Python module without which there is nothing to try.
+    ``{port}``, ``{host}``, ``{name}`` and ``{limit}`` (seconds) are filled in. ``needs`` is a Python module without which there is
+    nothing to try.
     """
 
     name: str
@@ -62,12 +63,13 @@ class Runtime:
 
 
 RUNTIMES = (
-    Runtime("curl", "curl", ("-sS", "-m", "8", "--noproxy", "*", "-o", "/dev/null", "--resolve", "{host}:{port}:127.0.0.1",
+    Runtime("curl", "curl", ("-sS", "-m", "{limit}", "--noproxy", "*", "-o", "/dev/null", "--resolve", "{host}:{port}:127.0.0.1",
                              "https://{host}:{port}/{name}"), "CURL_CA_BUNDLE or SSL_CERT_FILE"),
     Runtime("python ssl", "python3", ("-c", _SSL), "SSL_CERT_FILE"),
-    Runtime("python requests", "python3", ("-c", _PYTHON + "import requests; requests.get('https://{host}:{port}/{name}', timeout=8)"),
+    Runtime("python requests", "python3", ("-c", _PYTHON +
+                                           "import requests; requests.get('https://{host}:{port}/{name}', timeout={limit})"),
             "REQUESTS_CA_BUNDLE", needs="requests"),
-    Runtime("python httpx", "python3", ("-c", _PYTHON + "import httpx; httpx.get('https://{host}:{port}/{name}', timeout=8)"),
+    Runtime("python httpx", "python3", ("-c", _PYTHON + "import httpx; httpx.get('https://{host}:{port}/{name}', timeout={limit})"),
             "SSL_CERT_FILE", needs="httpx"),
     Runtime("node", "node", ("-e", _NODE), "NODE_EXTRA_CA_CERTS"),
     Runtime("bun", "bun", ("-e", _NODE), "NODE_EXTRA_CA_CERTS"),
@@ -88,8 +90,10 @@ class Trial:
     detail: str
 
 
-def try_runtimes(confdir: Path, environ: Mapping[str, str], at: int) -> list[Trial]:
+def try_runtimes(confdir: Path, environ: Mapping[str, str], at: int, seconds: float = TRIAL_SECONDS) -> list[Trial]:
     """Every runtime that is here, tried with ``environ`` (its proxies are left out); ``confdir`` holds the authority's signing key.
+
+    ``seconds`` is what each is given; one that takes longer counts as one that does not trust.
 
     Raises ``GateError`` when the trial server cannot be started.
     """
@@ -98,8 +102,10 @@ def try_runtimes(confdir: Path, environ: Mapping[str, str], at: int) -> list[Tri
         "no_proxy": "*",
     }
     quiet["GIT_TERMINAL_PROMPT"] = "0"
-    with _server(confdir, at) as (port, seen), ThreadPoolExecutor(max_workers=4) as pool:
-        return [trial for trial in pool.map(lambda runtime: _try(runtime, port, seen, quiet), RUNTIMES) if trial is not None]
+    with _server(confdir, at, seconds) as (port, seen), ThreadPoolExecutor(max_workers=4) as pool:
+        return [
+            trial for trial in pool.map(lambda runtime: _try(runtime, port, seen, quiet, seconds), RUNTIMES) if trial is not None
+        ]
 
 
 def found_clients(path: str | None) -> list[str]:
@@ -107,21 +113,22 @@ def found_clients(path: str | None) -> list[str]:
     return [name for name in CLIENTS if shutil.which(name, path=path)]
 
 
-def _try(runtime: Runtime, port: int, seen: set[str], environ: dict[str, str]) -> Trial | None:
+def _try(runtime: Runtime, port: int, seen: set[str], environ: dict[str, str], seconds: float) -> Trial | None:
     program = shutil.which(runtime.program, path=environ.get("PATH"))
     if program is None:
         return None
-    if runtime.needs and not _has_module(program, runtime.needs, environ):
+    if runtime.needs and not _has_module(program, runtime.needs, environ, seconds):
         return None
     name = runtime.name.replace(" ", "-")
-    arguments = [argument.format(port=port, host=HOST, name=name) for argument in runtime.arguments]
+    limit = int(seconds * 0.8)  # its own, so that it can say what it waited for
+    arguments = [argument.format(port=port, host=HOST, name=name, limit=limit) for argument in runtime.arguments]
     try:
         done = subprocess.run(
             [program, *arguments],
             env=environ,
             capture_output=True,
             text=True,
-            timeout=TRIAL_SECONDS,
+            timeout=seconds,
             check=False,
             stdin=subprocess.DEVNULL,
         )
@@ -135,20 +142,18 @@ def _try(runtime: Runtime, port: int, seen: set[str], environ: dict[str, str]) -
     return Trial(runtime, False, f"{program}: {said[-1][:160] if said else f'ended with {done.returncode}'}")
 
 
-def _has_module(program: str, module: str, environ: dict[str, str]) -> bool:
+def _has_module(program: str, module: str, environ: dict[str, str], seconds: float) -> bool:
     script = f"import importlib.util, sys; sys.exit(importlib.util.find_spec('{module}') is None)"
     with suppress(OSError, subprocess.TimeoutExpired):
         return (
-            subprocess.run(
-                [program, "-c", script], env=environ, capture_output=True, timeout=TRIAL_SECONDS, check=False
-            ).returncode
+            subprocess.run([program, "-c", script], env=environ, capture_output=True, timeout=seconds, check=False).returncode
             == 0
         )
     return False
 
 
 @contextmanager
-def _server(confdir: Path, at: int) -> Iterator[tuple[int, set[str]]]:
+def _server(confdir: Path, at: int, seconds: float) -> Iterator[tuple[int, set[str]]]:
     """A TLS server on loopback; gives its port and the names of those who sent a request."""
     seen: set[str] = set()
     try:
@@ -158,7 +163,7 @@ def _server(confdir: Path, at: int) -> Iterator[tuple[int, set[str]]]:
         raise GateError(f"no trial server for TLS handshakes: {error}") from error
     listener.settimeout(0.2)
     stopped = threading.Event()
-    thread = threading.Thread(target=_serve, args=(listener, context, seen, stopped), daemon=True)
+    thread = threading.Thread(target=_serve, args=(listener, context, seen, stopped, seconds), daemon=True)
     thread.start()
     try:
         yield listener.getsockname()[1], seen
@@ -168,19 +173,19 @@ def _server(confdir: Path, at: int) -> Iterator[tuple[int, set[str]]]:
         listener.close()
 
 
-def _serve(listener: socket.socket, context: ssl.SSLContext, seen: set[str], stopped: threading.Event) -> None:
+def _serve(listener: socket.socket, context: ssl.SSLContext, seen: set[str], stopped: threading.Event, seconds: float) -> None:
     answering: list[threading.Thread] = []
     while not stopped.is_set():
         try:
             connection, _ = listener.accept()
         except (TimeoutError, OSError):
             continue
-        answering.append(threading.Thread(target=_answer, args=(connection, context, seen), daemon=True))
+        answering.append(threading.Thread(target=_answer, args=(connection, context, seen, seconds), daemon=True))
         answering[-1].start()
 
 
-def _answer(connection: socket.socket, context: ssl.SSLContext, seen: set[str]) -> None:
-    connection.settimeout(5)
+def _answer(connection: socket.socket, context: ssl.SSLContext, seen: set[str], seconds: float) -> None:
+    connection.settimeout(seconds / 2)
     with connection, suppress(OSError, ValueError), context.wrap_socket(connection, server_side=True) as tls:
         request = tls.recv(MAX_REQUEST_BYTES).decode("latin-1")
         path = request.partition(" ")[2].partition(" ")[0]

@@ -8,8 +8,8 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mitmproxy.connection import ConnectionState, Server
@@ -34,18 +34,21 @@ type Check = Callable[[str, str], str | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialer:
-    """``pinned``: addresses the operator chose himself, dialled without questions (``TOLLKEEPER_RESOLVE``)."""
+    """``pins``: names whose address the operator chose himself, which is dialled without questions (``TOLLKEEPER_RESOLVE``).
+
+    The connection keeps its name: mitmproxy gives a request the connection being opened to the same address, so that it opens one only.
+    """
 
     check: Check
     proxy: UpstreamProxy | None = None
-    pinned: frozenset[Address] = frozenset()
+    pins: Mapping[Address, Address] = field(default_factory=dict)
     trust: str = ""
 
     async def open(self, address: Address, local: Any = None) -> Streams:
         """A connection to ``address``. Raises ``OSError`` saying why there is none."""
         host, port = address
-        if address in self.pinned:
-            return await _attempt(host, port, local)
+        if pin := self.pins.get((host.lower(), port)):
+            return await _attempt(*pin, local)
         if self.proxy is not None and not self.proxy.is_direct(host, port):
             if address == self.proxy.address:  # a plain request that already speaks to the proxy
                 return await _attempt(host, port, local)

@@ -48,7 +48,6 @@ class Door:
         stages: Stages,
         *,
         credentials: Mapping[str, str],
-        pins: Mapping[Address, Address],
         egress: Asked = ASKED_NOTHING,
         until: int = 0,
         is_shared: bool = True,
@@ -61,10 +60,8 @@ class Door:
             uid = ANY_UID if is_shared else os.getuid()
             handle = known(Login(user, password), stages.principal, uid=uid, expires_at=until or NEVER)
             stages.desk.handles.hold(handle)
-        self.pins = pins
         self.origins = Origins(stages)
         self._admitted: set[str] = set()
-        self._original: dict[str, Address] = {}
         self.unopened = Unopened(stages)
         self.distrust = Distrust(stages.counters)
 
@@ -224,6 +221,8 @@ class Door:
     @guarded_async
     async def tls_failed_client(self, data: tls.TlsData) -> None:
         """A client broke off its handshake with us: find out who, for the log, ``status`` and ``doctor``."""
+        if data.ssl_conn is None:  # before its hello was read: nobody has seen a certificate of ours
+            return
         host, connection = data.conn.sni or "unknown", data.context.client
         peer = await self.stages.desk.peer(connection.id)
         for _ in range(LOOKS):
@@ -242,25 +241,9 @@ class Door:
 
     @guarded
     def server_connect(self, data: ServerConnectionHookData) -> None:
-        """Dial the pinned address, if there is one; speak HTTP/2 to the provider where the client does."""
+        """Speak HTTP/2 to the provider where the client does."""
         if data.client.alpn == ALPN:
             data.server.alpn_offers = (ALPN,)
-        address = data.server.address
-        if self.pins and address and (pin := self.pins.get((address[0].lower(), address[1]))):
-            self._original[data.server.id] = (address[0], address[1])
-            data.server.address = pin
-
-    @guarded
-    def server_connected(self, data: ServerConnectionHookData) -> None:
-        """Restore the name after dialling: keep-alive looks connections up by it, and certificates are checked against it."""
-        if original := self._original.pop(data.server.id, None):
-            # mitmproxy forbids a new address on an open connection; this one is the address it was opened for.
-            object.__setattr__(data.server, "address", original)
-
-    @guarded
-    def server_connect_error(self, data: ServerConnectionHookData) -> None:
-        """As after a connection that succeeded."""
-        self.server_connected(data)
 
 
 def _ask_password(reason: str) -> http.Response:

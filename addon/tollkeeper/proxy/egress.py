@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from tollkeeper.core.errors import ConfigError
 from tollkeeper.gate.host_patterns import covers, fault_of
@@ -21,8 +22,13 @@ ECH_EXTENSION = 0xFE0D
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """RFC 6052: an IPv4 address in other clothes; Python calls it global."""
+COMPATIBLE = ipaddress.ip_network("::/96")
+"""RFC 4291 2.5.5.1, deprecated: the same; the first of them are no IPv4 hosts but ``::`` and ``::1``."""
+NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "fec0::/10", "64:ff9b:1::/48", "5f00::/16", "3fff::/20")))
+"""Of IANA's registries of special-purpose addresses, and RFC 3879 (site-local), what Python 3.12.1 calls global."""
 _METADATA = (
-    "169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16",
+    "169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "100.100.100.200",
+    "168.63.129.16",
 )  # fmt: skip
 METADATA = frozenset(map(ipaddress.ip_address, _METADATA))
 """Where clouds hand out credentials: AWS (instances, ECS, EKS), Google Cloud, Azure, Alibaba."""
@@ -51,9 +57,11 @@ class Egress:
         """Why a CONNECT, or a plain request, to ``host``:``port`` is refused; None when it may go on."""
         if is_ai(host):
             return f"AI hosts are reached on port 443 only, not {port}" if self.strict and port != 443 else None
-        if self.strict and as_ip(host) is not None and not self.lists(host, port):
+        name = _as_resolved(host)
+        spelled = as_ip(name) or _number(name)
+        if self.strict and spelled is not None and not self.lists(host, port):
             return f"{host[:64]} is an address, not a name: nothing could be said about whose it is"
-        known = METADATA_NAMES.get(host.lower().rstrip(".")) or as_ip(host)
+        known = METADATA_NAMES.get(name) or spelled
         # Looked at again where it is dialled; behind another proxy it is not dialled here.
         return (self.address(host, str(known)) if known else None) or self._other(host, port)
 
@@ -67,8 +75,11 @@ class Egress:
                 return "it names no host (no SNI)"
             if named is not None and named.lower().rstrip(".") != sni.lower().rstrip("."):
                 return f"it was asked for as {named[:255]} and says {sni[:255]} (SNI)"
-            if as_ip(sni) is not None:
+            name = _as_resolved(sni)
+            if as_ip(name) is not None or _number(name) is not None:
                 return "it names an address instead of a host (SNI)"
+            if (known := METADATA_NAMES.get(name)) and (reason := self.address(sni, known)):
+                return reason
             if (is_ai(sni) or (named is not None and is_ai(named))) and port != 443:
                 return f"AI hosts are reached on port 443 only, not {port}"
             # Some clients always offer it, with nothing inside (GREASE); to an AI host it does no harm: there it ends at us.
@@ -112,7 +123,7 @@ class Egress:
             return f"{host[:255]} leads to {plain}, a cloud's metadata service"
         if not self.strict:
             return None
-        if not plain.is_global or plain.is_multicast or plain.is_reserved:
+        if not plain.is_global or plain.is_multicast or plain.is_reserved or any(plain in each for each in NOT_PUBLIC):
             return f"{host[:255]} leads to {plain}, which is no public address; list it with --internal-host if it is yours"
         return None
 
@@ -148,8 +159,36 @@ def as_ip(text: str) -> Ip | None:
         return None
 
 
+def _as_resolved(host: str) -> str:
+    """A host as resolvers and other proxies read it: percent signs undone, IDNA's own letters for its look-alikes, no final dot."""
+    text = unquote(host) if "%" in host and ":" not in host else host
+    if not text.isascii():
+        try:
+            text = text.encode("idna").decode()
+        except UnicodeError:
+            return text
+    return text.lower().rstrip(".")
+
+
+_PART = re.compile(r"0x[0-9a-f]+|0[0-7]*|[1-9][0-9]*")
+
+
+def _number(host: str) -> ipaddress.IPv4Address | None:
+    """The address that a host of one to four numbers stands for in C (POSIX ``inet_addr``), and so in getaddrinfo, curl and most proxies.
+
+    The last number fills all that is left: ``169.254.43518``, ``0xa9fea9fe``, ``0251.0376.0251.0376`` and ``2852039166`` are one.
+    """
+    parts = host.split(".")
+    if len(parts) > 4 or not all(map(_PART.fullmatch, parts)):
+        return None
+    *front, last = (int(part, 16 if part.startswith("0x") else 8 if part.startswith("0") else 10) for part in parts)
+    if any(number > 0xFF for number in front) or last >= 256 ** (4 - len(front)):
+        return None
+    return ipaddress.IPv4Address(int.from_bytes(bytes(front).ljust(4, b"\0")) + last)
+
+
 def unwrapped(ip: Ip) -> Ip:
-    """The IPv4 address inside an IPv6 one (mapped, 6to4, Teredo, NAT64), else the address itself."""
+    """The IPv4 address inside an IPv6 one (mapped, compatible, 6to4, Teredo, NAT64), else the address itself."""
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
             return ip.ipv4_mapped
@@ -157,7 +196,7 @@ def unwrapped(ip: Ip) -> Ip:
             return ip.sixtofour
         if ip.teredo is not None:
             return ip.teredo[1]
-        if ip in NAT64:
+        if ip in NAT64 or (ip in COMPATIBLE and int(ip) > 0xFFFF):
             return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
     return ip
 

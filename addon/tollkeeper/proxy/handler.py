@@ -16,6 +16,7 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.utils import asyncio_utils
 
+from .bounds import ReadLater, ReadOn
 from .dial import open_connection
 from .direct import DirectReader
 from .dispatch import SidecarMaster
@@ -29,6 +30,11 @@ WAITING_BYTES = 65_536
 """A receiver that has more than this still to take is slow: nothing more is read for it. It is asyncio's own mark."""
 ECHOED_BYTES = 4_194_304
 """A sender that has more than this still to take itself is not read either: what it has us answer (HTTP/2 pings) must end somewhere."""
+
+EARLY_BYTES = 1_048_576
+"""What a client may say while a connection upstream is being opened, or a hook is awaited: layers keep it all until then."""
+
+_ENDS_A_WAIT = (events.OpenConnectionCompleted, events.HookCompleted)
 
 MAX_CONNECTIONS = 100
 """To one provider for one client connection: as many as HTTP/2 lets it have requests at once. mitmproxy's 5 are held for a connection's
@@ -50,6 +56,10 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
         self._pending: deque[events.Event] = deque()
         self._busy = False
         self._is_tunnel = False
+        self._awaited = 0
+        """Connections being opened and hooks in tasks: layers stand still until they are done."""
+        self._early_bytes = 0
+        self._is_ahead = False
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
         """Dial upstream, by our own dialer where the process has one."""
@@ -68,9 +78,13 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
                 if connection.state is ConnectionState.CLOSED:  # by an event of this very round: its task ends in the next one
                     return
                 self._handle(events.DataReceived(connection, data))
+                if self._awaited and connection is self.client:
+                    self._early_bytes += len(data)
+                    if self._is_held:
+                        source.pause_reading()  # type: ignore[attr-defined]
                 if slow := self._slow_for(connection):
                     source.pause_reading()  # type: ignore[attr-defined]
-                    self._keep(self.master.event_loop.create_task(self._resume(source, slow)))
+                    self._keep(self.master.event_loop.create_task(self._resume(connection, source, slow)))
 
             transport.reader = DirectReader(transport.reader, feed)  # type: ignore[assignment]
         await super().handle_connection(connection)
@@ -93,20 +107,41 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
                 slow.append(transport)
         return slow
 
-    @staticmethod
-    async def _resume(source: Any, slow: list[ConnectionIO]) -> None:
+    @property
+    def _is_held(self) -> bool:
+        """Whether the client has said enough, until it has been dealt with."""
+        return self._is_ahead or self._early_bytes > EARLY_BYTES
+
+    def _hold(self, *, is_ahead: bool) -> None:
+        """Stop reading the client, or read on where nothing else is against it."""
+        self._is_ahead = is_ahead
+        transport = self.transports.get(self.client)
+        if transport is None or not isinstance(transport.writer, asyncio.StreamWriter) or transport.writer.transport.is_closing():
+            return
+        source: Any = transport.writer.transport
+        if self._is_held:
+            source.pause_reading()
+        else:
+            source.resume_reading()
+
+    async def _resume(self, sender: Connection, source: Any, slow: list[ConnectionIO]) -> None:
         for transport in slow:
             try:
                 await transport.writer.drain()  # type: ignore[union-attr]
             except OSError as error:
                 if transport.handler is not None:
                     transport.handler.cancel(f"Error sending data: {error}")
-        if not source.is_closing():
+        if not source.is_closing() and not (sender is self.client and self._is_held):
             source.resume_reading()
 
     async def server_event(self, event: events.Event) -> None:
         """Feed an event to the layers."""
+        if isinstance(event, _ENDS_A_WAIT):
+            self._awaited -= 1
         self._handle(event)
+        if self._early_bytes and not self._awaited:
+            self._early_bytes = 0
+            self._hold(is_ahead=self._is_ahead)
 
     def _handle(self, event: events.Event) -> None:
         """Feed an event to the layers and carry out what they command.
@@ -150,6 +185,7 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
         """Whether the hook is done: all its handlers are plain functions and were called. Else a task has been started."""
         if self.master.addons.call_in_place(hook):
             return True
+        self._awaited += hook.blocking is not False
         self._keep(self.master.event_loop.create_task(self.hook_task(hook)))
         return False
 
@@ -175,6 +211,7 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
     def _carry_out(self, command: commands.Command) -> None:
         """The rare commands, as the parent does them."""
         if isinstance(command, commands.OpenConnection):
+            self._awaited += 1
             task = asyncio_utils.create_task(
                 self.open_connection(command),
                 name=f"server connection handler {command.connection.address}",
@@ -187,6 +224,8 @@ class SwiftConnectionHandler(ProxyConnectionHandler):
                 self.wakeup(command), name=f"wakeup timer ({command.delay:.1f}s)", keep_ref=False, client=self.client.peername
             )
             self.wakeup_timer.add(timer)
+        elif isinstance(command, ReadLater | ReadOn):
+            self._hold(is_ahead=isinstance(command, ReadLater))
         elif isinstance(command, TunnelOpened):
             # Connections of plain requests before it are the outer layers' still, and so is TLS around the tunnel.
             if not self.client.tls and self.transports.keys() == {self.client}:

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable
 
-from tollkeeper.identity.channels import STRIPPED_COOKIES, STRIPPED_HEADERS
+from tollkeeper.identity.channels import STRIPPED_COOKIES
 from tollkeeper.identity.config import OWN_HEADER
 from tollkeeper.identity.scan import BRACE, COOKIE, GOES, Scan, holds_service_token
 
-SECRET_HEADERS = frozenset(name.encode() for name in STRIPPED_HEADERS)
-"""Identity and proxy headers, removed on every path, with all that begin like our own."""
-
 ACCESS_COOKIES = tuple(f"{name}=".encode() for name in STRIPPED_COOKIES)
 PLAIN_SCAN = Scan(OWN_HEADER)
+
+TAGS = b"cf-aig-metadata"
+"""Labels that a client puts on its call for Cloudflare's AI Gateway, often with a name: nobody else's to read."""
+CLOUDFLARE = frozenset({"cloudflare-gateway", "workers-ai"})
 
 MAX_HEADER_BYTES = 65_536
 
@@ -37,6 +38,14 @@ def strip(fields: Fields, scan: Scan = PLAIN_SCAN) -> Fields:
             continue
         kept.append((name, value))
     return tuple(kept)
+
+
+def without_tags(fields: Fields, provider: str | None) -> tuple[Fields, Fields]:
+    """What leaves for ``provider``, and the labels that are read and stay here: those for Cloudflare leave for Cloudflare alone."""
+    if provider in CLOUDFLARE:
+        return fields, ()
+    tags = tuple(field for field in fields if field[0].lower() == TAGS)
+    return tuple(field for field in fields if field not in tags), tags
 
 
 def _without_access_cookies(value: bytes) -> bytes:
@@ -87,9 +96,3 @@ def is_bound(host: str, fields: Iterable[tuple[bytes, bytes]]) -> bool:
         if name.lower() == b"authorization":
             return value[:32].lower().startswith((PLAN_TOKEN, SIGNATURE))
     return False
-
-
-def client_of(user_agent: str) -> str:
-    """The product a User-Agent names first (``claude-cli/2.1``), which is a claim and only good for reports; empty when none."""
-    product = user_agent.partition(" ")[0][:64]
-    return product if product.isascii() and product.isprintable() else ""

@@ -26,8 +26,11 @@ MAX_CONNECTIONS = 2048
 MAX_PER_PEER = 512
 """From one address that is not loopback, where all users of the machine are one."""
 HEAD_SECONDS = 60.0
-"""From a connection's begin, or a CONNECT, until the first request's head or the end of its TLS hello. Clients that open spare connections
-(undici, browsers) lose those that stay idle, as they do to servers."""
+"""From a connection's begin, or a CONNECT, until the first request's head or the end of its TLS hello; from the first byte of each later
+head to its end. Clients that open spare connections (undici, browsers) lose those that stay idle, as they do to servers.
+
+A body has no such time: uploads and recordings pause, and one that stands still costs no more than a connection that waits for its next
+request, which may."""
 MAX_BODY_BYTES = 256 * 1024 * 1024
 """Of a request that is held until it has been checked. The largest that a provider documents is 200 MB (a batch file, streamed here)."""
 MAX_HELD_BYTES = 1024 * 1024 * 1024
@@ -105,6 +108,12 @@ class Limits:
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
         """A hello has come whole; what follows in an opened connection is a request's head."""
         self._await_head(data.context.client)
+
+    @guarded
+    def head_begun(self, client: connection.Client) -> None:
+        """Part of a head has come: the rest gets its time, and no more of it with each piece."""
+        if client.id not in self._timers and client.id in self.open:
+            self._await_head(client)
 
     @guarded
     def requestheaders(self, flow: http.HTTPFlow) -> None:

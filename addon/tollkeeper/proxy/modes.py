@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from tollkeeper.core.errors import ConfigError, GateError
-from tollkeeper.gate.access import is_loopback
 
 type IsAi = Callable[[str], bool]
 
@@ -102,8 +101,3 @@ def transparent_addresses(named: tuple[str, ...], *, has_ipv6: bool) -> tuple[st
             raise ConfigError(f"--transparent-host {address[:64]!r} is no IP address")
     chosen = named or BOTH_LOOPBACKS
     return tuple(address for address in chosen if ":" not in address or has_ipv6)
-
-
-def needs_strict(addresses: tuple[str, ...]) -> bool:
-    """Whether a transparent listener is reachable from other machines or namespaces."""
-    return not all(is_loopback(address) for address in addresses)

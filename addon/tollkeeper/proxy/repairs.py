@@ -1,4 +1,4 @@
-"""Repairs of mitmproxy's HTTP/1 core that no hook can make, applied once and only to the version they were read in.
+"""Repairs of mitmproxy's core that no hook can make, applied once and only to the version they were read in.
 
 1. Response trailers raise ``NotImplementedError`` and the client hangs (mitmproxy #2474): trailers are dropped, the message ends.
 2. An informational answer (100, 103) is taken for the final one and the client hangs (#2229): it is skipped.
@@ -6,6 +6,7 @@
 4. A WebSocket cannot be spoken to or closed by a hook: ``socket_layer`` does both.
 5. HTTP/2, spoken with gRPC clients alone, loses every stream on a GOAWAY: ``h2`` lets them finish.
 6. A request cannot be sent again once its answer has begun: ``second_try`` does, while the client has seen nothing.
+7. Heads, lines of chunked bodies, trailers and TLS hellos are gathered without a bound (mitmproxy's own FIXME): ``bounds`` sets some.
 """
 
 import json
@@ -19,7 +20,8 @@ from mitmproxy.net.http import http1
 from mitmproxy.proxy import events
 from mitmproxy.proxy.layers.http import _http1
 
-from . import h2, second_try, socket_layer
+from . import bounds, h2, second_try, socket_layer
+from .bounds import MAX_LINE_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ class _ChunkedReader:
                 self._next = error
                 break
             if event is None:
+                if len(buffer) > MAX_LINE_BYTES:  # all but the beginning of a line, or of trailers, has been taken out of it
+                    self._next = h11.RemoteProtocolError(f"more than {MAX_LINE_BYTES} bytes between chunks")
                 break
             if isinstance(event, h11.EndOfMessage):
                 self._next = h11.EndOfMessage()
@@ -145,5 +149,6 @@ def apply() -> bool:
     socket_layer.install()
     h2.install()
     second_try.install()
+    bounds.install()
     _applied = True
     return True

@@ -23,9 +23,11 @@ from tollkeeper.core.clock import system_clock
 from tollkeeper.core.errors import GateError
 from tollkeeper.gate.access import check_listener
 from tollkeeper.gate.bundle import upstream_bundle, write_bundle
-from tollkeeper.gate.ca import Authority, ensure_ca
+from tollkeeper.gate.ca import EPHEMERAL_DAYS, Authority, ensure_ca
 from tollkeeper.gate.files import BUNDLE, ROOT_CERTIFICATE
 from tollkeeper.ledger.process import this_process
+from tollkeeper.policy.document import OBSERVE_ALL
+from tollkeeper.policy.model import Policy
 
 from . import handler, limits, repairs, trim
 from .alerts import Alerts
@@ -54,7 +56,7 @@ FIRST_START = "first start"
 def prepare_trust(settings: Settings, stages: Stages) -> Authority:
     """Make or check the CA, and write the two bundles: what clients trust, and what we trust upstream."""
     folder = settings.home.ca
-    lifetime = {"lifetime_days": 1} if settings.ephemeral else {}
+    lifetime = {"lifetime_days": EPHEMERAL_DAYS} if settings.ephemeral else {}
     authority = ensure_ca(folder, stages.hosts.permitted_names(), system_clock(), **lifetime)
     if authority.renewed and authority.renewed != FIRST_START:
         logger.warning("the CA was made anew: %s; restart clients that have loaded the old one", authority.renewed)
@@ -116,13 +118,11 @@ def build(settings: Settings, stages: Stages, authority: Authority) -> tuple[Sid
     door = Door(
         stages,
         credentials=settings.credentials,
-        pins=pins,
         egress=settings.egress,
         until=settings.until,
         is_shared=not settings.parent,
     )
-    pinned, trust = frozenset(pins.values()), str(settings.upstream_path)
-    master.dialer = Dialer(check=door.check_address, proxy=through, pinned=pinned, trust=trust)
+    master.dialer = Dialer(check=door.check_address, proxy=through, pins=pins, trust=str(settings.upstream_path))
     hooks = Hooks(stages, door, drain_seconds=settings.drain_seconds, status=lambda: describe(settings, stages, hooks, master))
     most = limits.connection_limit(limits.raise_descriptor_limit())
     master.addons.add(core.Core(), proxyserver.Proxyserver(), limits.Limits(stages.counters, most=most), door)
@@ -155,7 +155,7 @@ def describe(settings: Settings, stages: Stages, hooks: Hooks, master: SidecarMa
         "strict": egress.strict,
         "others": egress.others,
         "upstream_proxy": str(parse_upstream(settings.upstream_proxy)) if settings.upstream_proxy else "",
-        "policy": settings.policy or (str(settings.home.policy) if settings.home.policy.exists() else ""),
+        "policy": place_of(stages.policy, settings),
         "policy_digest": stages.policy.digest,
         "policy_watched": settings.watch_policy,
         "ledger": settings.ledger or str(settings.home.ledger),
@@ -165,6 +165,11 @@ def describe(settings: Settings, stages: Stages, hooks: Hooks, master: SidecarMa
         "open_calls": open_calls(hooks.passages(), stages.book),
         **asdict(stages.counters),
     }
+
+
+def place_of(policy: Policy, settings: Settings) -> str:
+    """The document that ``policy`` was read from, also where that is gone since; empty for the built-in one."""
+    return "" if policy is OBSERVE_ALL else settings.policy or str(settings.home.policy)
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
@@ -233,7 +238,7 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_report)  # for what is cancelled after the master has put its own handler away
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop, master)
+        loop.add_signal_handler(number, _stop, master, number)
     watch = loop.create_task(_follow(settings.parent, master)) if settings.parent else None
     # Objects made so far live as long as the process: collecting them again on every pass costs 5 to 10 % of a core.
     gc.collect()
@@ -256,10 +261,10 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 _stopping_since = 0.0
 
 
-def _stop(master: SidecarMaster) -> None:
-    """First signal: drain. A second one, a second or more later: leave at once."""
+def _stop(master: SidecarMaster, number: int) -> None:
+    """First signal: drain. SIGTERM again changes nothing; SIGINT (Ctrl-C), a second or more later, leaves at once."""
     global _stopping_since  # noqa: PLW0603 — signals are global to the process
-    if _stopping_since and time.monotonic() - _stopping_since > 1:
+    if number == signal.SIGINT and _stopping_since and time.monotonic() - _stopping_since > 1:
         os._exit(130)
     _stopping_since = _stopping_since or time.monotonic()
     master.shutdown()
