@@ -2,21 +2,28 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import openai
 import pytest
+from cryptography import x509
 
 from e2e.harness import TOLLKEEPER, LedgerView, proxy_environment
+from tollkeeper.cli.ci_state import changeable_program
 from tollkeeper.cli.demo_provider import FakeProvider
 
 GITHUB = {
     "CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "acme/app", "GITHUB_RUN_ID": "17", "GITHUB_JOB": "test",
     "GITHUB_WORKFLOW": "nightly", "GITHUB_REF": "refs/pull/5/merge", "GITHUB_BASE_REF": "main", "GITHUB_HEAD_REF": "feature",
 }  # fmt: skip
+
+ANYWHERE = ("--any-installation",) if changeable_program() else ()
+"""A checkout that does not belong to root, or that a group may write."""
 
 
 @dataclass
@@ -26,7 +33,7 @@ class Runner:
     folder: Path
     environment: dict[str, str]
 
-    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *words: str | bytes) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*TOLLKEEPER, "ci", *words], env=self.environment, cwd=self.folder, capture_output=True, text=True, check=False, timeout=120
         )  # fmt: skip
@@ -101,6 +108,80 @@ def test_a_baseline_of_the_base_branch_is_compared_with(runner: Runner) -> None:
     assert "(+100 %) against" in done.stdout, done.stdout + done.stderr
 
 
+def test_a_job_cannot_keep_finish_from_its_summary(runner: Runner) -> None:
+    runner.start()
+    runner(b"step", b"caf\xe9")
+    call(runner)
+    with Path(runner.environment["TOLLKEEPER_CI"], "steps").open("a") as steps:
+        steps.write('["x",1e999]\n["y",99999999999999999999]\n')
+    done = runner("finish", "--output", "out")
+    assert done.returncode == 0, done.stderr
+    assert "caf?" in (runner.folder / "out" / "summary.md").read_text()
+
+
+def test_a_summary_that_cannot_be_kept_is_still_shown_and_what_was_found_comes_first(runner: Runner) -> None:
+    runner.start()
+    (runner.folder / "file").write_text("")
+    done = runner("finish", "--output", "file/out")
+    assert (done.returncode, "--output" in done.stderr) == (3, True), done.stderr
+    assert done.stdout.startswith("<!-- tollkeeper -->")
+    runner.start()
+    with pytest.raises(openai.BadRequestError):
+        call(runner, "no-such-model-x1")
+    assert runner("finish", "--output", "file/out", "--fail-on", "refused").returncode == 21
+
+
+def test_with_json_nothing_but_the_object_is_on_standard_output(runner: Runner) -> None:
+    runner.start()
+    with pytest.raises(openai.BadRequestError):
+        call(runner, "no-such-model-x1")
+    done = runner("finish", "--json", "--fail-on", "refused")
+    assert json.loads(done.stdout)["total"]["refused"] == 1
+    assert "::error title=Tollkeeper (refused)::" in done.stderr, "GitHub reads its commands there too"
+
+
+def test_a_second_finish_says_the_same_as_the_first(runner: Runner) -> None:
+    runner.start("--ledger", "volume/ledger.db")
+    call(runner)
+    first, second = runner("finish", "--json"), runner("finish", "--json")
+    assert "was gone" not in first.stderr + second.stderr
+    assert [json.loads(done.stdout)["total"]["calls"] for done in (first, second)] == [1, 1]
+
+
+def test_a_sidecar_that_was_killed_is_told_and_its_ledger_found(runner: Runner) -> None:
+    runner.start("--ledger", "volume/ledger.db")
+    call(runner)
+    pid = int(str(runner.state["pid"]))
+    os.kill(pid, signal.SIGKILL)
+    done = runner("finish", "--json")
+    assert "was gone before the job's end" in done.stderr
+    assert json.loads(done.stdout)["total"]["calls"] == 1
+
+
+@pytest.mark.parametrize("way", ["NO_PROXY", "GITHUB_ENV"])
+def test_a_start_that_cannot_tell_the_job_leaves_no_sidecar(runner: Runner, tmp_path: Path, way: str) -> None:
+    if way == "NO_PROXY":
+        environment = {**runner.environment, "NO_PROXY": "a\nb"}
+    else:
+        (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+        environment = {**runner.environment, "GITHUB_ENV": str(tmp_path / "link")}
+    done = Runner(runner.folder, environment).start()
+    assert done.returncode not in {0, 125}, done.stdout
+    assert "Traceback" not in done.stderr
+    assert "metering" not in done.stderr
+    assert not (runner.folder / "home" / "proxy.json").exists()
+    assert runner("finish").returncode == 3, "no job was started"
+    assert runner.start().returncode == 0
+
+
+def test_a_start_takes_no_steps_from_the_job_before(runner: Runner) -> None:
+    runner.start()
+    runner("step", "of yesterday")
+    runner("finish")
+    runner.start()
+    assert Path(runner.environment["TOLLKEEPER_CI"], "steps").read_text() == ""
+
+
 def test_the_policy_of_the_repository_is_in_force_as_it_was_at_the_start(runner: Runner) -> None:
     (runner.folder / ".tollkeeper").mkdir()
     policy = runner.folder / ".tollkeeper" / "policy.toml"
@@ -123,11 +204,8 @@ def test_a_second_start_is_refused_and_a_finish_without_a_start_too(runner: Runn
 
 def test_the_ca_of_a_job_lives_a_day(runner: Runner) -> None:
     runner.start()
-    text = subprocess.run(
-        ["openssl", "x509", "-noout", "-checkend", str(86_400 + 7200), "-in", str(runner.folder / "home-public" / "root.pem")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert text.returncode == 1, text.stdout
+    root = x509.load_pem_x509_certificate((runner.folder / "home-public" / "root.pem").read_bytes())
+    assert root.not_valid_after_utc < datetime.now(UTC) + timedelta(days=1, hours=2)
 
 
 def test_identity_that_is_required_and_not_there_stops_the_job(runner: Runner) -> None:
@@ -138,7 +216,7 @@ def test_identity_that_is_required_and_not_there_stops_the_job(runner: Runner) -
 
 def test_a_lock_needs_root_and_says_so(runner: Runner) -> None:
     if os.geteuid() == 0:
-        done = runner("start", "--lock", "--proxy-user", "64010", "--job-user", "0")
+        done = runner("start", "--lock", "--proxy-user", "64010", "--job-user", "0", *ANYWHERE)
         assert "cannot hold root" in done.stderr or "could replace it" in done.stderr
     else:
         assert "sudo" in runner("start", "--lock", "--proxy-user", "1").stderr

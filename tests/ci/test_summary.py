@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tollkeeper.ledger.rows import Group, Report, Tokens
 from tollkeeper.report.ci import (
     EXIT_CODES,
+    SCHEMA,
     Finding,
     Step,
     Summary,
@@ -80,6 +81,13 @@ def test_the_baseline_takes_artefacts_of_the_base_branch_only() -> None:
     mine = json.dumps(as_object(replace(summary(), job={"branch": "main"}), {}))
     other = json.dumps(as_object(summary(), {}))
     assert baseline_of([mine, other, "{}", "not json", "[]", mine], "main") == (USD, USD)
+
+
+@pytest.mark.parametrize("exposure", ["1e999", "-1e999", "NaN", str(2**63), "-1", "[]", "null", '"x"'])
+def test_a_cost_that_none_can_be_is_passed_over(exposure: str) -> None:
+    mine = json.dumps(as_object(replace(summary(), job={"branch": "main"}), {}))
+    odd = f'{{"schema": "{SCHEMA}", "job": {{"branch": "main"}}, "total": {{"exposure_nanousd": {exposure}}}}}'
+    assert baseline_of([odd, mine], "main") == (USD,)
 
 
 @given(st.lists(st.text(max_size=200), max_size=5))

@@ -38,11 +38,11 @@ class LazySteps(click.Group):
 
 @click.group(cls=LazySteps)
 def command() -> None:
-    r"""Meter a CI job, hold it to its budgets and say what it cost.
+    """Meter a CI job, hold it to its budgets and say what it cost.
 
     \b
     tollkeeper ci start                    once, first
     tollkeeper ci step "unit tests"        as often as you like
     tollkeeper ci verify                   proves that the sidecar is the only way out
     tollkeeper ci finish --fail-on over    last, also when the job failed
-    """
+    """  # noqa: D301 — click's mark is the character itself

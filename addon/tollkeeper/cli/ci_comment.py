@@ -30,12 +30,13 @@ type Ask = Callable[[str, str, Any], Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where comments of one pull request are: to list and create, and to change one (``{id}``)."""
+    """Where comments of one pull request are: to list and create, and to change one (``{id}``). ``me``: who asks."""
 
     comments: str
     one: str
     change: str
     headers: Mapping[str, str] = field(repr=False)
+    me: str = ""
 
 
 @click.command()
@@ -51,10 +52,20 @@ def command(path: Path | None) -> None:
     if not job.pull_request:
         click.echo("tollkeeper: this run belongs to no pull request, so nothing is written", err=True)
         return
-    text = (path or public_folder(os.environ) / "summary.md").read_text(encoding="utf-8")[:MAX_CHARS]
+    text = _text_of(path or public_folder(os.environ) / "summary.md")
     place = place_of(job, os.environ)
     done = write_once(place, text, _asker(place.headers))
     click.echo(f"tollkeeper: comment {done}", err=True)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(MAX_CHARS)
+    except OSError as error:
+        raise SetupError(
+            f"{path} cannot be read ({error.strerror}): `tollkeeper ci finish` writes it, or name one with --file"
+        ) from error
 
 
 def place_of(job: Job, environment: Mapping[str, str]) -> Place:
@@ -65,7 +76,8 @@ def place_of(job: Job, environment: Mapping[str, str]) -> Place:
             raise SetupError(
                 "GITHUB_TOKEN is not set: give the step `env: GITHUB_TOKEN: ${{ github.token }}` and `pull-requests: write`"
             )
-        base = f"{environment.get('GITHUB_API_URL', 'https://api.github.com')}/repos/{job.repository}/issues"
+        api = environment.get("GITHUB_API_URL", "https://api.github.com")
+        base = f"{api}/repos/{job.repository}/issues"
         return Place(
             comments=f"{base}/{job.pull_request}/comments",
             one=f"{base}/comments/{{id}}",
@@ -75,23 +87,25 @@ def place_of(job: Job, environment: Mapping[str, str]) -> Place:
                 "accept": "application/vnd.github+json",
                 "x-github-api-version": "2022-11-28",
             },
+            me=f"{api}/user",
         )
     if job.platform == "gitlab":
         token = environment.get("TOLLKEEPER_GITLAB_TOKEN")
         if not token:
             raise SetupError("TOLLKEEPER_GITLAB_TOKEN is not set: a job's own token may not write comments (docs/ci.md)")
-        base = f"{environment.get('CI_API_V4_URL', '')}/projects/{quote(job.repository, safe='')}/merge_requests/{job.pull_request}/notes"
-        return Place(comments=base, one=f"{base}/{{id}}", change="PUT", headers={"private-token": token})
+        api = environment.get("CI_API_V4_URL", "")
+        base = f"{api}/projects/{quote(job.repository, safe='')}/merge_requests/{job.pull_request}/notes"
+        return Place(comments=base, one=f"{base}/{{id}}", change="PUT", headers={"private-token": token}, me=f"{api}/user")
     raise SetupError(f"comments are written on GitHub and GitLab; this is {job.platform}")
 
 
 def write_once(place: Place, text: str, ask: Ask) -> str:
-    """``created``, ``changed`` or ``unchanged``. Ours is the first comment that begins with our marker."""
+    """``created``, ``changed`` or ``unchanged``. Ours is the first comment that begins with our marker and was written by this token."""
     for page in range(1, PAGES + 1):
         found = ask("GET", f"{place.comments}?per_page={PER_PAGE}&page={page}", None)
         for comment in found if isinstance(found, list) else []:
             body = str(comment.get("body", ""))
-            if not body.startswith(MARKER):
+            if not body.startswith(MARKER) or not _is_mine(place, comment, ask):
                 continue
             if body.replace("\r\n", "\n").strip() == text.strip():
                 return "unchanged"
@@ -101,6 +115,23 @@ def write_once(place: Place, text: str, ask: Ask) -> str:
             break
     ask("POST", place.comments, {"body": text})
     return "created"
+
+
+def _is_mine(place: Place, comment: Mapping[str, Any], ask: Ask) -> bool:
+    """Whether the comment's author (GitHub: ``user``, GitLab: ``author``) is who asks; true where the platform names none.
+
+    GitHub does not tell a workflow's own token who it is (403): its comments are a bot's.
+    """
+    if not {"user", "author"} & comment.keys():
+        return True
+    author = comment.get("user", comment.get("author"))
+    if not isinstance(author, Mapping):  # the account is gone
+        return False
+    try:
+        me = ask("GET", place.me, None)
+    except SetupError:
+        return bool(author.get("type", "Bot") == "Bot")
+    return isinstance(me, Mapping) and bool(me.get("id") == author.get("id"))
 
 
 def _asker(headers: Mapping[str, str]) -> Ask:

@@ -4,16 +4,18 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tollkeeper.core.clock import system_clock
-from tollkeeper.core.errors import ConfigError, GateError
+from tollkeeper.core.errors import ConfigError, GateError, SetupError
 from tollkeeper.core.money import format_usd_exact, parse_usd
 from tollkeeper.core.paths import home
 from tollkeeper.ledger.queries import report, tail
@@ -81,12 +83,13 @@ def command(
     os.environ["TOLLKEEPER_HOME"] = str(ci_home(os.environ))
     public = public_folder(os.environ)
     state = CiState.read(public)
-    refused_connections, ledger = _end(public, timeout_seconds, keep_running=keep_running)
+    refused_connections, ledger = _end(state, public, timeout_seconds, keep_running=keep_running)
+    state = state.with_steps(public, system_clock())
     summary = _summary(state, ledger, refused_connections, _baselines(baseline, state.job.get("base", "")))
     found = findings(summary, allowed)
     document = as_object(summary, found)
     text = markdown(summary, found)
-    _write(
+    written = _write(
         output or public,
         state.job.get("platform", ""),
         document,
@@ -98,9 +101,10 @@ def command(
         with contextlib.suppress(OSError):
             append(Path(target), text)
     for line in annotations(state.job.get("platform", ""), found, wanted):
-        click.echo(line, err=not line.startswith("::"))
+        # GitHub reads its commands from both streams (actions/runner, ScriptHandler.cs: stdoutManager, stderrManager).
+        click.echo(line, err=as_json or not line.startswith("::"))
     click.echo(json.dumps(document) if as_json else text)
-    sys.exit(exit_code(found, wanted))
+    sys.exit(exit_code(found, wanted) or (0 if written else SetupError.exit_code))
 
 
 def _wanted(text: str) -> tuple[Finding, ...]:
@@ -125,35 +129,39 @@ def _amount(text: str | None) -> int | None:
         raise ConfigError(f"--max {text[:40]!r} is no amount in dollars; write it like 2.50") from error
 
 
-def _end(public: Path, timeout_seconds: float, *, keep_running: bool) -> tuple[int, Path]:
+def _end(state: CiState, public: Path, timeout_seconds: float, *, keep_running: bool) -> tuple[int, Path]:
     """Stop the proxy if it runs; how many connections it stopped, and where its ledger is.
 
     One that is gone has settled nothing: opening its ledger charges what it held. A locked one belongs to another user: root's own
     command ends it and lays a copy of the ledger open.
     """
     if not os.access(home().root, os.R_OK | os.X_OK):
-        _have_settled(public)
+        _have_settled(state, public)
     if (public / SETTLED).exists():
         told = json.loads((public / SETTLED).read_text())
         if not told["was_running"]:
             click.echo(GONE, err=True)
         return int(told["refused_connections"]), public / COPY
     running = read_state()
+    ledger = Path(str((running or {}).get("ledger") or state.ledger or home().ledger))
     if running is None:
-        click.echo(GONE, err=True)
-        _recover(home().ledger)
-        return 0, home().ledger
-    status = ask_status(running) or {}
+        if not state.ended:
+            click.echo(GONE, err=True)
+        _recover(ledger)
+        return state.refused_connections, ledger
+    refused = int((ask_status(running) or {}).get("refused_connections", 0))
     if not keep_running:
         stop_process(int(running["pid"]), timeout_seconds)
-    return int(status.get("refused_connections", 0)), Path(str(running.get("ledger") or home().ledger))
+        with contextlib.suppress(OSError):  # it is only what a second finish would say
+            replace(state, ended=True, refused_connections=refused).write(public)
+    return refused, ledger
 
 
-def _have_settled(public: Path) -> None:
+def _have_settled(state: CiState, public: Path) -> None:
     if (public / SETTLED).exists():
         return
     told = "the sidecar belongs to another user, as it must under --lock: sudo -E tollkeeper ci finish, or allow the job this one command"
-    script = Path(CiState.read(public).settle_script or "/nonexistent")
+    script = Path(state.settle_script or "/nonexistent")
     sudo = shutil.which("sudo")
     if sudo is None or not script.exists():
         raise GateError(told)
@@ -200,24 +208,32 @@ def _steps(state: CiState, ledger: Path, now: int) -> Iterable[Step]:
 def _baselines(places: Iterable[Path], branch: str) -> tuple[int, ...]:
     documents = []
     for place in places:
-        files = (
-            sorted(place.rglob("*.json"), key=lambda file: file.stat().st_mtime)[-MAX_BASELINE_FILES:]
-            if place.is_dir()
-            else [place]
-        )
-        for file in files:
+        dated = []
+        for file in place.rglob("*.json") if place.is_dir() else [place]:
             with contextlib.suppress(OSError):
-                if file.stat().st_size <= MAX_BASELINE_BYTES:
-                    documents.append(file.read_text(encoding="utf-8", errors="replace"))
+                found = file.stat()
+                if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_BASELINE_BYTES:
+                    dated.append((found.st_mtime, file))
+        for _, file in sorted(dated)[-MAX_BASELINE_FILES:]:
+            with contextlib.suppress(OSError):
+                documents.append(file.read_text(encoding="utf-8", errors="replace"))
     return baseline_of(documents, branch) if branch else ()
 
 
-def _write(folder: Path, platform: str, document: dict[str, Any], text: str, tests: str, quality: list[dict[str, Any]]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.md").write_text(text, encoding="utf-8")
-    (folder / "summary.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (folder / "junit.xml").write_text(tests, encoding="utf-8")
+def _write(folder: Path, platform: str, document: dict[str, Any], text: str, tests: str, quality: list[dict[str, Any]]) -> bool:
+    """Lay the artefacts into ``folder``. False when that cannot be done, which is told: what was found is more than where it is kept."""
+    artefacts = {"summary.md": text, "summary.json": json.dumps(document, indent=1) + "\n", "junit.xml": tests}
     if platform == "gitlab":
-        (folder / "code-quality.json").write_text(json.dumps(quality, indent=1) + "\n", encoding="utf-8")
-        cost = format_usd_exact(document["total"]["exposure_nanousd"])
-        (folder / "metrics.txt").write_text(f"tollkeeper_cost_usd {cost}\n", encoding="utf-8")
+        artefacts["code-quality.json"] = json.dumps(quality, indent=1) + "\n"
+        artefacts["metrics.txt"] = f"tollkeeper_cost_usd {format_usd_exact(document['total']['exposure_nanousd'])}\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in artefacts.items():
+            (folder / name).write_text(content, encoding="utf-8")
+    except OSError as error:
+        click.echo(
+            f"tollkeeper: {error.filename or folder} cannot be written ({error.strerror}): name another folder with --output",
+            err=True,
+        )
+        return False
+    return True

@@ -187,7 +187,8 @@ def no_memory(target: Target) -> Found:
 # -- the roads ----------------------------------------------------------------------------------------------------------
 
 
-def _ours(target: Target) -> ssl.SSLContext:
+def ours(target: Target) -> ssl.SSLContext:
+    """Trust in the sidecar's own authority, and in no other."""
     return ssl.create_default_context(cafile=str(target.root))
 
 
@@ -211,7 +212,8 @@ def _words(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, "") or error.strerror or type(error).__name__
 
 
-def _addresses(host: str, family: int) -> list[str]:
+def addresses_of(host: str, family: int) -> list[str]:
+    """The first three addresses of a host; none when its name is not known here."""
     try:
         return list(dict.fromkeys(str(found[4][0]) for found in socket.getaddrinfo(host, 443, family, socket.SOCK_STREAM)))[:3]
     except OSError:
@@ -232,19 +234,24 @@ def sidecar_answers(target: Target) -> Found:
             head = plain.recv(4096)
             if b" 200 " not in head.split(b"\r\n")[0]:
                 return Outcome.UNKNOWN, f"the proxy answered {head.split(b'\r\n')[0][:60].decode('latin-1')}"
-            with _ours(target).wrap_socket(plain, server_hostname=target.host):
+            with ours(target).wrap_socket(plain, server_hostname=target.host):
                 return _closed("metered by the sidecar")
     except OSError as error:
         return Outcome.UNKNOWN, f"the sidecar does not answer: {_words(error)}"
 
 
 def _direct(target: Target, family: int) -> Found:
-    addresses = _addresses(target.host, family)
+    addresses = addresses_of(target.host, family)
     if not addresses:
         return _closed("the host has no such address here")
+    return reached(addresses, target.host, ours(target))
+
+
+def reached(addresses: Iterable[str], host: str, context: ssl.SSLContext) -> Found:
+    """Who answers as the AI host at these addresses: itself, or the sidecar, or nobody. ``context`` trusts the sidecar alone."""
     said = []
     for address in addresses:
-        problem, _ = _handshake(address, 443, target.host, _ours(target))
+        problem, _ = _handshake(address, 443, host, context)
         if not problem:
             said.append("caught and metered")
         elif problem.startswith("certificate:"):
@@ -266,7 +273,7 @@ def direct_v6(target: Target) -> Found:
 
 def _each_address(target: Target, sni: str | None) -> Found:
     said = []
-    for address in [*_addresses(target.host, socket.AF_INET), *_addresses(target.host, socket.AF_INET6)]:
+    for address in [*addresses_of(target.host, socket.AF_INET), *addresses_of(target.host, socket.AF_INET6)]:
         problem, certificate = _handshake(address, 443, sni, _blind())
         if problem:
             said.append(problem)
@@ -291,7 +298,7 @@ def other_sni(target: Target) -> Found:
 
 def other_ports(target: Target) -> Found:
     """The provider's other doors."""
-    addresses = _addresses(target.host, socket.AF_INET)[:1]
+    addresses = addresses_of(target.host, socket.AF_INET)[:1]
     for address in addresses:
         for port in OTHER_PORTS:
             with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1.5):
@@ -306,7 +313,7 @@ def quic(target: Target) -> Found:
     said = []
     packet = b"\xc0" + RESERVED_VERSION + b"\x08" + bytes(8) + b"\x00"
     for family in (socket.AF_INET, socket.AF_INET6):
-        for address in _addresses(target.host, family)[:1]:
+        for address in addresses_of(target.host, family)[:1]:
             try:
                 with socket.socket(family, socket.SOCK_DGRAM) as datagrams:
                     datagrams.settimeout(2)
@@ -321,7 +328,7 @@ def quic(target: Target) -> Found:
 
 def plain_http(target: Target) -> Found:
     """The provider's name in a plain request."""
-    for address in _addresses(target.host, socket.AF_INET)[:1]:
+    for address in addresses_of(target.host, socket.AF_INET)[:1]:
         try:
             with socket.create_connection((address, 80), timeout=SECONDS) as connection:
                 connection.sendall(f"GET /v1/models HTTP/1.1\r\nHost: {target.host}\r\nConnection: close\r\n\r\n".encode())
@@ -340,7 +347,7 @@ def _asks_proxy(target: Target, request: str) -> bytes:
 
 def connect_to_address(target: Target) -> Found:
     """A tunnel to the provider's bare address."""
-    for address in _addresses(target.host, socket.AF_INET)[:1]:
+    for address in addresses_of(target.host, socket.AF_INET)[:1]:
         line = _asks_proxy(target, f"CONNECT {address}:443 HTTP/1.1\r\nHost: {address}:443\r\n\r\n")
         return _open("the proxy opened it") if b" 200 " in line else _closed(line[:60].decode("latin-1"))
     return UNNAMED

@@ -30,10 +30,10 @@ def settle(public: Path) -> None:
     from tollkeeper.ledger.ledger import Ledger
     from tollkeeper.ledger.merge import merge, seal
 
-    CiState.read(public)
+    state = CiState.read(public)
     running = read_state()
     status = (ask_status(running) or {}) if running is not None else {}
-    ledger = Path(str((running or {}).get("ledger") or home().ledger))
+    ledger = Path(str((running or {}).get("ledger") or state.ledger or home().ledger))
     if running is not None:
         stop_process(int(running["pid"]))
     elif (public / SETTLED).exists():

@@ -1,9 +1,11 @@
 """``tollkeeper ci start``: the sidecar of this job, before its first call."""
 
 import asyncio
+import contextlib
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +30,8 @@ from tollkeeper.proxy.settings import DEFAULT_PORT, Settings
 
 from .ci_files import append, read_document
 from .ci_job import Job, job_of
-from .ci_state import FOLDER_VARIABLE, CiState, changeable_program, ci_home, public_folder, replaceable_parent
+from .ci_settle import COPY, SETTLED
+from .ci_state import FOLDER_VARIABLE, STATE, STEPS, CiState, changeable_program, ci_home, public_folder, replaceable_parent
 from .process import chained, has_ipv6, proxy_url, read_state, spawn
 from .transparent import Host, chosen_tool, dns_of, put_up, user_id, users_of
 
@@ -37,6 +40,7 @@ IN_REPOSITORY = Path(".tollkeeper")
 DOCUMENTS = ("policy.toml", "prices.toml", "hosts.toml", "identity.toml")
 """Taken from there into the state folder when the job starts: what the job changes later has no effect."""
 ENVIRONMENT_CHANNEL = "ci-environment"
+END_SECONDS = 10.0
 
 
 @click.command()
@@ -139,11 +143,20 @@ def command(
         if settle_script:
             _write_settle_script(Path(settle_script), root, public)
         _state_of(job, principal, settings, state, now, settle_script or "").write(public)
+        _export(client_variables(proxy_url(state), public / BUNDLE, public / ROOT_CERTIFICATE, os.environ), public, shell)
     except BaseException:
-        process.terminate()
+        _take_back(process, public)
         raise
     _tell(job, principal, state, locked=lock)
-    _export(client_variables(proxy_url(state), public / BUNDLE, public / ROOT_CERTIFICATE, os.environ), public, shell)
+
+
+def _take_back(process: subprocess.Popen[bytes], public: Path) -> None:
+    """No job was started after all: end the sidecar, and leave nothing that says otherwise. Rules of a lock stay: it fails closed."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+    with contextlib.suppress(OSError):
+        (public / STATE).unlink(missing_ok=True)
 
 
 def _check_lock(root: Path, public: Path, ledger: str | None, owner: int, *, any_installation: bool) -> None:
@@ -192,6 +205,7 @@ def _state_of(job: Job, principal: Principal, settings: Settings, state: dict[st
         transparent_port=settings.transparent_port if settings.strict else 0,
         strict=settings.strict,
         settle_script=settle_script,
+        ledger=settings.ledger,
     )
 
 
@@ -243,8 +257,10 @@ def _make_folders(root: Path, public: Path, policy: Path | None, owner: int | No
         root.chmod(0o700)
         public.mkdir(parents=True, exist_ok=True, mode=0o755)
         public.chmod(0o755)
-        (public / "steps").touch()
-        (public / "steps").chmod(0o666)
+        for name in (STEPS, SETTLED, COPY):  # of an earlier job
+            (public / name).unlink(missing_ok=True)
+        (public / STEPS).touch()
+        (public / STEPS).chmod(0o666)
         documents = {name: found for name in DOCUMENTS if (found := read_document(IN_REPOSITORY, name)) is not None}
         for name, found in documents.items():
             (root / name).write_bytes(found)

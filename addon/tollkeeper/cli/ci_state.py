@@ -1,11 +1,12 @@
 """What the steps of one CI job tell each other: a private file beside the ledger, and a public folder for what every step may read."""
 
+import contextlib
 import json
 import os
 import stat
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,11 +19,19 @@ FOLDER_VARIABLE = "TOLLKEEPER_CI"
 """Where the public folder is, for the job's steps."""
 _PACKAGE = Path(__file__).resolve().parent.parent
 LOCKED_HOME = Path("/var/lib/tollkeeper-ci/home")
+STATE, STEPS = "ci.json", "steps"
+MAX_STEPS = 1_000
+MAX_STEPS_BYTES = 1_000_000
+MAX_STEP_BYTES = 4_096
+MAX_NAME_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CiState:
-    """One job. ``steps``: (name, when it began). Times are UTC microseconds."""
+    """One job. ``steps``: (name, when it began), empty until ``with_steps``. Times are UTC microseconds.
+
+    ``ended``: `ci finish` has stopped the sidecar, which had stopped ``refused_connections`` until then.
+    """
 
     job: Mapping[str, str]
     session: str
@@ -38,25 +47,31 @@ class CiState:
     strict: bool = False
     settle_script: str = ""
     """What the job may run as root to end its sidecar, when it is locked."""
+    ledger: str = ""
+    ended: bool = False
+    refused_connections: int = 0
     steps: tuple[tuple[str, int], ...] = field(default=())
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The state in ``folder``. Raises ``SetupError`` when no job was started there."""
+        """The state in ``folder``, without the steps, which the job writes itself. Raises ``SetupError`` when no job was started there."""
         try:
-            values: dict[str, Any] = json.loads((folder / "ci.json").read_text(encoding="utf-8"))
+            values: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
             steps = tuple((str(name), int(at)) for name, at in values.pop("steps", ()))
-            for name, at in _noted(folder):
-                steps = (*steps, (name, at))
             return cls(**values, steps=steps)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise SetupError(
                 f"no CI job was started here (looked at {folder / 'ci.json'}): begin with `tollkeeper ci start`"
             ) from error
 
+    def with_steps(self, folder: Path, until: int) -> Self:
+        """And the steps noted in ``folder`` from the job's start until then. Whatever else stands there is passed over."""
+        steps = (step for step in _noted(folder) if self.started_at <= step[1] <= until)
+        return replace(self, steps=(*self.steps, *steps))
+
     def write(self, folder: Path) -> None:
         """Keep it in the public folder: nothing in it is secret."""
-        path = folder / "ci.json"
+        path = folder / STATE
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
         path.chmod(0o644)
 
@@ -115,22 +130,32 @@ def changeable_program() -> Path | None:
 
 def note_step(folder: Path, name: str, at: int) -> None:
     """Append a step. The job's own user writes it: names are for reading, no budget goes by them."""
-    line = json.dumps([name[:200], at]) + "\n"
-    path = folder / "steps"
+    line = json.dumps([_printable(name), at]) + "\n"
+    path = folder / STEPS
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666), "a") as file:
         file.write(line)
 
 
 def _noted(folder: Path) -> list[tuple[str, int]]:
-    try:
-        lines = (folder / "steps").read_text(encoding="utf-8", errors="replace").splitlines()[:1000]
-    except OSError:
-        return []
+    """What any step may have written: a plain file of a bounded length, line by line; what is no step is passed over."""
+    data = b""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder / STEPS, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                data = file.read(MAX_STEPS_BYTES)
     found = []
-    for line in lines:
+    for line in data.split(b"\n")[:MAX_STEPS]:
+        if len(line) > MAX_STEP_BYTES:
+            continue
         try:
             name, at = json.loads(line)
-            found.append((str(name)[:200], int(at)))
-        except (ValueError, TypeError, RecursionError):
+            found.append((_printable(str(name)), int(at)))
+        except (ValueError, TypeError, OverflowError, RecursionError):
             continue
     return found
+
+
+def _printable(name: str) -> str:
+    """A name that every file and screen can show; half a character, as an argument in Latin-1 leaves it, is none."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:MAX_NAME_CHARS])

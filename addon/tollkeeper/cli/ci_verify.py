@@ -12,6 +12,7 @@ from tollkeeper.gate.files import ROOT_CERTIFICATE
 
 from .ci_probes import PROBES, Outcome, Target, try_all
 from .ci_state import CiState, public_folder
+from .ci_subordinate import subordinate_ids
 
 HOST = "api.openai.com"
 NOT_CLOSED = 24
@@ -31,7 +32,7 @@ def command(host: str, as_json: bool) -> None:
     target = Target(
         host=host, proxy=(state.host, state.port), pid=state.pid, private=Path(state.home), root=public / ROOT_CERTIFICATE
     )  # fmt: skip
-    results = try_all(target, PROBES)
+    results = try_all(target, (*PROBES, ("subordinate user ids", subordinate_ids)))
     bad = [result for result in results if result.outcome is Outcome.OPEN] or [
         result for result in results[:1] if result.outcome is not Outcome.CLOSED
     ]

@@ -22,6 +22,7 @@ from tollkeeper.gate.health import Check, State, authority_checks, shell_checks
 from tollkeeper.gate.hosts import HostTable
 
 from .checks import block_checks, client_checks, gap_checks, guarded_all, identity_checks
+from .doctor_ledger import ledger_check
 from .process import ask_status, read_state
 from .status import mend, refusal_words
 
@@ -67,7 +68,7 @@ def examine(own: Home, *, trials: bool = False) -> list[Check]:
     if trials:
         checks += guarded_all("clients", lambda: client_checks(own, names, os.environ))
     checks += guarded_all("identity", lambda: identity_checks(own, os.environ, keys=trials))
-    for group, check in (("ledger", _ledger), ("prices", _prices), ("policy", _policy)):
+    for group, check in (("ledger", ledger_check), ("prices", _prices), ("policy", _policy)):
         checks.append(_guarded(group, check, own))
     checks += guarded_all("gaps", lambda: gap_checks(own))
     if trials:
@@ -153,19 +154,6 @@ def _guarded(group: str, check: Callable[[Home], Check], own: Home) -> Check:
         return Check(group, State.FAILED, str(error))
     except Exception as error:  # the doctor must reach the end: what it cannot check is a finding
         return Check(group, State.FAILED, f"could not be checked: {type(error).__name__}: {str(error)[:200]}")
-
-
-def _ledger(own: Home) -> Check:
-    from tollkeeper.ledger.store import check_quickly, open_reader
-
-    if not own.ledger.exists():
-        return Check("ledger", State.OK, "empty: nothing was metered yet")
-    connection = open_reader(own.ledger)
-    try:
-        check_quickly(connection, own.ledger)
-    finally:
-        connection.close()
-    return Check("ledger", State.OK, f"{own.ledger} opens and is sound ({own.ledger.stat().st_size / 1e6:.1f} MB)")
 
 
 def _prices(own: Home) -> Check:

@@ -5,10 +5,13 @@ import os
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from hashlib import sha256
+from http.client import BadStatusLine, HTTPException, InvalidURL
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from socket import AF_INET, AF_INET6
+from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
 import click
@@ -24,6 +27,8 @@ from .report import groupings
 BATCH = 500
 TRIES = 4
 TIMEOUT_S = 20.0
+MAX_WAIT_S = 300.0
+"""Between two rounds of ``--follow`` while the collector is away."""
 RETRIED = frozenset({429, 502, 503, 504})
 """https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes."""
 _ledger = click.option("--ledger", "ledger_path", type=click.Path(path_type=Path), help="The ledger to read.  [this user's]")
@@ -53,10 +58,13 @@ def otlp(
     dry_run: bool,
     ledger_path: Path | None,
 ) -> None:
-    """Spans and metrics with GenAI names, over OTLP/HTTP with JSON. Every call is sent once; how far is remembered per endpoint."""
+    """Spans and metrics with GenAI names, over OTLP/HTTP with JSON. Every call is sent once; how far is remembered per endpoint.
+
+    With --follow a collector that is away is tried again, at longer and longer intervals up to five minutes.
+    """
     path = ledger_path or home().ledger
     address = (endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")).rstrip("/")
-    if not dry_run and urlsplit(address).scheme not in {"http", "https"}:
+    if not dry_run and not _is_address(address):
         raise ConfigError("where to? --endpoint http://127.0.0.1:4318, or set OTEL_EXPORTER_OTLP_ENDPOINT")
     sender = Sender(address, _headers(headers), dry_run=dry_run)
     cursor = Cursor(path, address, keep=not dry_run)
@@ -64,12 +72,9 @@ def otlp(
         cursor.seq = _seq_before(path, since)
     names = groupings(by or ("provider,operation,model",))
     try:
-        while True:
-            sent = _round(path, sender, cursor, names)
-            if not follow:
-                click.echo(f"{sent:,} calls sent", err=True)
-                return
-            time.sleep(max(1.0, every))
+        if follow:
+            _follow(lambda: _round(path, sender, cursor, names), max(1.0, every))
+        click.echo(f"{_round(path, sender, cursor, names):,} calls sent", err=True)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
@@ -94,7 +99,8 @@ def prometheus(host: str, port: int, by: tuple[str, ...], top: int, public: bool
     if not is_loopback(host) and not public:
         raise ConfigError(f"{host} can be reached from elsewhere: add --public if names and sums may be read there")
     server = metrics_server(path, names, top, host, port)
-    click.echo(f"tollkeeper: metrics on http://{host}:{server.server_address[1]}/metrics", err=True)
+    named = f"[{host}]" if ":" in host else host
+    click.echo(f"tollkeeper: metrics on http://{named}:{server.server_address[1]}/metrics", err=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:
@@ -126,6 +132,10 @@ class Cursor:
             scratch.replace(self._file)
 
 
+class Away(SetupError):
+    """The collector was not there, or said that it may be asked again."""
+
+
 class Sender:
     """Posts JSON to a collector; tries again what the protocol says may be tried again."""
 
@@ -133,7 +143,7 @@ class Sender:
         self._address, self._headers, self._dry_run = address, headers, dry_run
 
     def post(self, signal: str, document: dict[str, Any]) -> None:
-        """Send to ``/v1/<signal>``. Raises ``SetupError`` when it is not taken."""
+        """Send to ``/v1/<signal>``. Raises ``SetupError`` when it is not taken, ``Away`` when it may be taken later."""
         if self._dry_run:
             click.echo(json.dumps(document, ensure_ascii=False))
             return
@@ -149,12 +159,20 @@ class Sender:
             except urllib.error.HTTPError as error:
                 problem = f"HTTP {error.code}"
                 if error.code not in RETRIED:
-                    break
-            except (OSError, ValueError) as error:
+                    raise SetupError(f"{url} did not take it: {problem}") from None
+            except (ValueError, InvalidURL):  # their words would show the header
+                raise SetupError(f"{url} was not asked: the address or a --header has a character that cannot be sent") from None
+            except OSError as error:
                 problem = str(getattr(error, "reason", error))[:200]
+            except BadStatusLine:
+                raise SetupError(
+                    f"{url} does not answer in HTTP/1.1: is that the port for gRPC? OTLP over HTTP has one of its own, mostly 4318"
+                ) from None
+            except HTTPException as error:
+                problem = type(error).__name__
             if attempt < TRIES:
                 time.sleep(0.5 * 2**attempt)
-        raise SetupError(f"{url} did not take it: {problem}")
+        raise Away(f"{url} did not take it: {problem}")
 
 
 def metrics_server(path: Path, by: tuple[str, ...], top: int, host: str, port: int) -> ThreadingHTTPServer:
@@ -181,8 +199,11 @@ def metrics_server(path: Path, by: tuple[str, ...], top: int, host: str, port: i
         def log_message(self, *_: object) -> None:
             """Scrapes are not worth a line."""
 
+    class Server(ThreadingHTTPServer):
+        address_family = AF_INET6 if ":" in host else AF_INET
+
     try:
-        return ThreadingHTTPServer((host, port), Handler)
+        return Server((host, port), Handler)
     except OSError as error:
         raise SetupError(f"cannot listen on {host}:{port} ({error.strerror}): choose another with --port") from error
 
@@ -217,9 +238,34 @@ def _round(path: Path, sender: Sender, cursor: Cursor, by: tuple[str, ...]) -> i
     return sent
 
 
+def _follow(send: Callable[[], int], every_s: float) -> NoReturn:
+    """Round after round; what a collector did not take while it was away goes with the first round that it takes."""
+    wait_s = every_s
+    while True:
+        try:
+            send()
+            if wait_s > every_s:
+                click.echo("tollkeeper: the collector is back", err=True)
+            wait_s = every_s
+        except Away as error:
+            wait_s = min(wait_s * 2, MAX_WAIT_S)
+            click.echo(f"tollkeeper: {error}; trying again in {wait_s:,.0f} s", err=True)
+        time.sleep(wait_s)
+
+
+def _is_address(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
 def _seq_before(path: Path, since: str) -> int:
     from tollkeeper.ledger.queries import seq_before
-    from tollkeeper.report.period import local_zone_name, parse_moment, zone_of
+    from tollkeeper.report.period import parse_moment, zone_of
+
+    from .zones import local_zone_name
 
     return seq_before(path, parse_moment(since, system_clock(), zone_of(local_zone_name())))
 

@@ -96,16 +96,22 @@ def merge(target: Path, sources: tuple[Path, ...], as_json: bool) -> None:
 
     Every source is verified first. Their budgets stay behind: the target's own count from its own calls.
     """
-    from tollkeeper.ledger.merge import merge as run
+    from tollkeeper.ledger.merge import merge_all
 
     with progress("adding calls") as tell:
-        done = [run(target, source, system_clock, lambda calls: tell(calls, 0)) for source in sources]
+        done = merge_all(target, sources, system_clock, lambda calls: tell(calls, 0))
     if as_json:
         click.echo(json.dumps({"schema": "tollkeeper.merge/1", "target": str(target), "sources": [asdict(one) for one in done]}))
         return
     for one in done:
         still = f", {one.open_calls:,} still open" if one.open_calls else ""
         click.echo(f"{one.source}: {one.calls:,} calls added ({one.entries:,} entries), {one.known:,} entries were there{still}")
+        if one.guessed:
+            click.echo(
+                f"tollkeeper: {one.source} knows how calls ended that {target} has as crashed and counts at all that was held"
+                f" ({one.guessed:,}); merge all sources into a new ledger for their true cost",
+                err=True,
+            )
 
 
 def _existing(ledger_path: Path | None) -> Path:

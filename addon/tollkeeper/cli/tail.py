@@ -30,16 +30,17 @@ def command(last: int, follow: bool, denied: bool, as_json: bool, ledger_path: P
     from tollkeeper.ledger.queries import tail
 
     path = ledger_path or home().ledger
-    if not path.exists():
+    if not path.exists() and (follow or ledger_path is None):
         click.echo(NOTHING_YET, err=True)
         if not follow:
             return
         while not path.exists():
             time.sleep(POLL_S)
     rows = tail(path, last=last, denied=denied)
-    if not rows and not follow:
-        click.echo(NOTHING_YET, err=True)
-    seq = max((row.seq for row in (rows or tail(path, last=1))), default=0)
+    newest = rows or tail(path, last=1)
+    if not rows and last and not follow:
+        click.echo("nothing was refused, or would have been" if newest else NOTHING_YET, err=True)
+    seq = max((row.seq for row in newest), default=0)
     _print(rows, as_json=as_json)
     try:
         while follow:

@@ -1,8 +1,7 @@
 """Balances as readers see them: what enforcement would say at this moment, without holding anything."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ from tollkeeper.core.decision import Standing
 
 from .choice import choose
 from .columns import ENTRY, SCOPES
-from .schema import read_as_newest
-from .store import open_reader, translate
+from .queries import reading
 from .window import Window, floor_of
 from .windows import Windows, derive, has_balance, standing_of
 
@@ -62,13 +60,13 @@ class ReadBalances:
 
 def would_admit(path: Path, admission: Admission) -> Admitted:
     """What the ledger would answer now: nothing is held. Raises ``LedgerError``."""
-    with _reading(path) as connection:
+    with reading(path) as connection:
         return choose(admission, ReadBalances(connection), admission.at)[0]
 
 
 def standings(path: Path, limits: Iterable[Limit], at: int) -> list[Standing]:
     """Budgets as they stand at ``at``. Raises ``LedgerError``."""
-    with _reading(path) as connection:
+    with reading(path) as connection:
         balances = ReadBalances(connection)
         return [balances.standing(limit, balances.window(limit, at), at) for limit in limits]
 
@@ -79,7 +77,7 @@ def callers(path: Path, since: int, columns: Sequence[str]) -> list[dict[str, An
     if not chosen:
         return [_entry({})]
     names = ", ".join(chosen)
-    with _reading(path) as connection:
+    with reading(path) as connection:
         rows = connection.execute(
             f"SELECT DISTINCT {names} FROM entry WHERE kind IN ('hold', 'settle', 'refuse') AND counted_at >= ? LIMIT {MAX_CALLERS}",  # noqa: S608
             (since,),
@@ -92,16 +90,3 @@ def _entry(known: dict[str, Any]) -> dict[str, Any]:
     found = blank | known
     found["model_requested"] = found["model"] or found["model_requested"]
     return found
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    connection = open_reader(path)
-    try:
-        read_as_newest(connection)
-        connection.execute("BEGIN")
-        yield connection
-    except sqlite3.Error as error:
-        raise translate(error, path) from error
-    finally:
-        connection.close()

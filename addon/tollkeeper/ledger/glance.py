@@ -14,14 +14,23 @@ MAX_SCAN_ENTRIES = 60_000
 UNREADABLE = sqlite3.Error
 """What ``glance`` raises; named here so that nobody else needs ``sqlite3``."""
 
+
+def is_busy(error: Exception) -> bool:
+    """Whether it may well be read a moment later: another process holds it. Else it is damaged, or may not be read."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_BUSY) & 0xFF  # https://sqlite.org/rescode.html: the primary code
+    return code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
 SESSION_SUMS = (
     "coalesce(sum(cost_nanousd), 0), coalesce(sum(kind = 'settle'), 0),"
     " coalesce(sum(kind = 'settle' AND cost_nanousd IS NULL) - sum(kind = 'adjust' AND cost_nanousd IS NOT NULL), 0)"
 )
 _RECENT = (
     "SELECT coalesce(sum(cost_nanousd), 0), coalesce(sum(kind = 'settle' AND cost_nanousd IS NULL AND usage_source <> 'deferred'), 0)"
+    " - coalesce(sum(kind = 'adjust' AND cost_nanousd IS NOT NULL AND usage_source <> 'deferred'), 0)"
     " FROM entry WHERE seq > ? AND counted_at >= ? AND kind IN ('settle', 'adjust')"
 )
+"""A correction carries a cost where none was known before: each takes one call off those of unknown cost."""
 
 
 class Glance:

@@ -21,7 +21,7 @@ from .journal import Journal
 from .lock import FileLock
 from .pace import Pace
 from .recovery import Housekeeping, expire, settle_dead
-from .store import check_quickly, open_reader, open_writer, translate, warn_of_version
+from .store import check_is_ours, check_quickly, open_reader, open_writer, translate, warn_of_version
 from .windows import read_standing
 from .writer import Job, OnDisk, Operation, Writer
 
@@ -199,12 +199,13 @@ class Ledger:
 
 
 def prepare(path: Path) -> sqlite3.Connection:
-    """A writing connection to a ledger that has the newest schema. Raises ``LedgerError``.
+    """A writing connection to a ledger that has the newest schema. Raises ``LedgerError``, also for another program's database.
 
     The lock comes first: turning a new file into WAL mode needs it to itself, and SQLite's busy handler does not wait there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        check_is_ours(path)
         lock = FileLock(path)
     except OSError as error:
         raise translate(error, path) from error

@@ -17,6 +17,7 @@ from .gaps import expired, span, unmetered_gaps, unpriced_gaps
 from .grouping import COST, EXPOSURE, GROUPINGS, LATER, LIST, MODEL, TIMES, add_zone, calls_sql, groups_of, total_of
 from .plan_windows import read_windows
 from .reach import ALWAYS, Reach, has_whole_hours, price_sources
+from .repeats import COUNT_SQL
 from .rows import CallDetail, CallRow, Gap, Group, Report, Tokens
 from .schema import read_as_newest
 from .store import open_reader, translate
@@ -216,18 +217,19 @@ def call_rows(connection: sqlite3.Connection, calls: str, values: dict[str, Any]
     """Rows for ``calls``, a query over ``entry AS e`` that selects everything and ``LATER``."""
     sums = ", ".join(f"(SELECT coalesce(sum({name}), 0) FROM line WHERE entry_seq = seq)" for name in TOKENS)  # noqa: S608 — fixed names
     rows = connection.execute(
-        f"SELECT {', '.join(_PLAIN)}, subject, {MODEL}, streamed, {LIST}, {COST}, {EXPOSURE}, {sums} FROM ({calls})",  # noqa: S608
+        f"SELECT {', '.join(_PLAIN)}, subject, {MODEL}, streamed, {COUNT_SQL}, {LIST}, {COST}, {EXPOSURE}, {sums} FROM ({calls})",  # noqa: S608
         values,
     )
     found = []
     for row in rows:
-        principal, model, streamed, list_cost, cost, exposure, *tokens = row[len(_PLAIN) :]
+        principal, model, streamed, repeats, list_cost, cost, exposure, *tokens = row[len(_PLAIN) :]
         found.append(
             CallRow(
                 **dict(zip(_PLAIN, row, strict=False)),
                 principal=principal,
                 model=model,
                 streamed=bool(streamed),
+                repeats=repeats,
                 list_cost_nanousd=list_cost,
                 cost_nanousd=cost,
                 exposure_nanousd=exposure,

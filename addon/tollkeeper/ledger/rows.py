@@ -148,6 +148,9 @@ class CallRow:
     interaction: str
     tags: str
     refusal: str
+    branch: str = ""
+    repeats: int = 0
+    """How many refusals like it the entry stands for besides its own (``repeats``)."""
     tokens: Tokens
 
 

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from tollkeeper.core.errors import LedgerDamaged, LedgerError
@@ -31,6 +32,12 @@ PRAGMA temp_store=MEMORY;
 """
 
 
+_BEGUN = frozenset({"_sqlite_migrations", "sqlite_sequence"})
+"""What a ledger has that was being made when its process died."""
+_OURS = frozenset({"seq", "call_id", "prev", "hash"})
+"""Columns of ``entry`` since the first schema."""
+
+
 def is_safe_for_many(version: tuple[int, ...]) -> bool:
     """Whether this SQLite may have several writing processes on one WAL file.
 
@@ -54,6 +61,31 @@ def open_writer(path: Path) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         raise translate(error, path) from error
     return connection
+
+
+def check_is_ours(path: Path) -> None:
+    """Before a file is changed in any way: is it a ledger, or nothing yet? Raises ``LedgerError``; ``LedgerDamaged`` for no database.
+
+    What cannot be looked at now (locked, not readable) is left to whoever opens it next: no other table comes into a ledger meanwhile.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return
+    try:
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_MS / 1000)
+        ) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+            columns = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('entry')")}
+    except sqlite3.Error as error:
+        if isinstance(problem := translate(error, path), LedgerDamaged):
+            raise problem from error
+        return
+    if not tables <= _BEGUN and not columns >= _OURS:
+        named = ", ".join(sorted(tables)[:3])
+        raise LedgerError(
+            f"{path} is another program's database (it has the tables {named[:120]}) and stays as it is; name a ledger, or a file that is"
+            " not there yet"
+        )
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

@@ -115,6 +115,32 @@ def verify(path: Path, progress: Progress | None = None) -> Verification:
     return Verification(**counts, head=head[0].hex(), seq=seq, problem=problem)
 
 
+def end_problem(path: Path, entries: int) -> str:
+    """What is wrong with the links and digests of the last ``entries``; empty when nothing is.
+
+    It takes no longer for what stands before them. Balances are left to ``verify``. Raises ``LedgerError`` when there is no ledger.
+    """
+    connection = open_reader(path)
+    try:
+        read_as_newest(connection)
+        connection.execute("BEGIN")
+        seq = max(0, connection.execute("SELECT coalesce(max(seq), 0) FROM entry").fetchone()[0] - entries)
+        before = connection.execute("SELECT hash FROM entry WHERE seq = ?", (seq,)).fetchone()
+        if seq and before is None:
+            return f"entry {seq} is missing"
+        head = before[0] if seq else GENESIS
+        for expected, (entry, lines) in enumerate(_rows(connection, seq + 1), seq + 1):
+            _check_link(entry, lines, expected, head)
+            head = entry[_HASH]
+    except _BadRow as bad:
+        return bad.problem
+    except sqlite3.Error as error:
+        return f"the file cannot be read: {error}"
+    finally:
+        connection.close()
+    return ""
+
+
 def _check(connection: sqlite3.Connection, counts: dict[str, int], head: list[bytes], progress: Progress | None) -> None:
     _check_file(connection)
     total = connection.execute("SELECT count(*) FROM entry").fetchone()[0]
@@ -151,13 +177,17 @@ def _check_file(connection: sqlite3.Connection) -> None:
         raise _BadRow(None, f"this is not a ledger: it has no table {', '.join(sorted(missing))}")
 
 
-def _rows(connection: sqlite3.Connection) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
-    """Every entry with its lines, in order, without holding more than one call in memory."""
-    lines = connection.execute(f"SELECT entry_seq, {', '.join(LINE)} FROM line ORDER BY entry_seq, position")  # noqa: S608
+def _rows(connection: sqlite3.Connection, first: int = -(2**63)) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
+    """Every entry from ``first`` on, with its lines, in order, without holding more than one call in memory."""
+    lines = connection.execute(
+        f"SELECT entry_seq, {', '.join(LINE)} FROM line WHERE entry_seq >= ? ORDER BY entry_seq, position",  # noqa: S608
+        (first,),
+    )
     groups = groupby(lines, key=itemgetter(0))
     pending = next(groups, None)
     found = [line[1:] for line in pending[1]] if pending else []
-    for entry in connection.execute(f"SELECT {', '.join(ENTRY)}, prev, hash FROM entry ORDER BY seq"):  # noqa: S608
+    query = f"SELECT {', '.join(ENTRY)}, prev, hash FROM entry WHERE seq >= ? ORDER BY seq"  # noqa: S608
+    for entry in connection.execute(query, (first,)):
         while pending is not None and pending[0] < entry[0]:
             pending = next(groups, None)
             found = [line[1:] for line in pending[1]] if pending else []

@@ -203,9 +203,9 @@ def baseline_of(documents: Iterable[str], branch: str) -> tuple[int, ...]:
             document = json.loads(text)
             if document["schema"] == SCHEMA and document["job"].get("branch") == branch:
                 found.append(int(document["total"]["exposure_nanousd"]))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             continue
-    return tuple(value for value in found[-MAX_BASELINES:] if value >= 0)
+    return tuple(value for value in found[-MAX_BASELINES:] if 0 <= value < 2**63)
 
 
 def junit(summary: Summary, found: Mapping[Finding, str], fail_on: Iterable[Finding]) -> str:
