@@ -109,13 +109,18 @@ class Page:
             self.console.append(f"{params['type']}: {[one.get('value', one.get('description')) for one in params['args']]}")
         elif event == "Runtime.exceptionThrown":
             self.console.append(f"exception: {params['exceptionDetails'].get('exception', {}).get('description', params)}")
-        elif event == "Log.entryAdded":
+        elif event == "Log.entryAdded" and not is_of_this_machine(params["entry"]):
             self.console.append(f"{params['entry']['level']}: {params['entry']['text']}")
         elif event == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
         elif event == "Network.webSocketFrameReceived":
             payload = params["response"]["payloadData"]
             self.frames += base64.b64decode(payload) if params["response"]["opcode"] == 2 else payload.encode()
+
+
+def is_of_this_machine(entry: dict[str, Any]) -> bool:
+    """Whether a log entry only says how long something took here: "handler took 81 ms", "slow network is detected", "GPU stall"."""
+    return entry["source"] in {"violation", "intervention"} or "GL Driver Message (OpenGL, Performance" in entry["text"]
 
 
 def program() -> str:

@@ -1,11 +1,13 @@
-"""A ledger with one call of every kind, written once by its own clock: every figure below is known."""
+"""A ledger with one call of every kind, written once by its own clock: every figure below is known. And the command as a user calls it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ledger.samples import DAY, HOUR, NOW, ODD, FakeClock, ask_for, day_limit, make_call, settled
+from tollkeeper.cli.entry import main
 from tollkeeper.core.admission import Candidate
 from tollkeeper.core.decision import Decision, Verdict
 from tollkeeper.core.entry import Settlement
@@ -13,6 +15,8 @@ from tollkeeper.core.usage import Reading, UsageSource
 from tollkeeper.ledger.ledger import Ledger
 
 MILLION = 1_000_000
+
+type Tool = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -49,3 +53,21 @@ def path(tmp_path: Path, clock: FakeClock) -> Path:
     ledger.settle_now(replace(settlement, reading=replace(settlement.reading, model="gpt-5-mini")))
     ledger.close_now()
     return path
+
+
+@pytest.fixture
+def tool(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Tool:
+    """Run ``tollkeeper`` with arguments: exit code, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.delenv("COLUMNS", raising=False)
+        monkeypatch.setattr("sys.argv", ["tollkeeper", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

@@ -2,35 +2,15 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from ledger.samples import change
-from tollkeeper.cli.main import main
+from ledger.samples import FakeClock, ask_for, change, make_call, settled
+from report.conftest import Tool
 from tollkeeper.core.paths import home
-
-
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    monkeypatch.setattr("sys.argv", ["tollkeeper", *arguments])
-    try:
-        main()
-        code = 0
-    except SystemExit as ended:
-        code = int(ended.code or 0)
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-type Tool = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def tool(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Tool:
-    return lambda *arguments: run(capsys, monkeypatch, *arguments)
+from tollkeeper.ledger.ledger import Ledger
 
 
 def test_a_report_is_printed_by_what_was_asked_for(tool: Tool, path: Path) -> None:
@@ -70,6 +50,7 @@ def test_without_a_ledger_the_newcomer_is_told_how_to_start(tool: Tool, verb: st
     ("arguments", "wanted", "words"),
     [
         (("report", "--ledger", "none.db"), 5, "no ledger at none.db"),
+        (("tail", "--ledger", "none.db"), 5, "no ledger at none.db"),
         (("report", "--since", "soon"), 2, '"soon" is not a time'),
         (("report", "--zone", "Mars/Base"), 2, "not a time zone"),
         (("report", "--by", "colour"), 2, "colour"),
@@ -84,6 +65,17 @@ def test_what_cannot_be_done_is_said_in_one_line(tool: Tool, arguments: tuple[st
     assert (code, out) == (wanted, "")
     assert words in err
     assert "Traceback" not in err
+
+
+def test_a_ledger_without_refusals_is_not_called_empty(tool: Tool, tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path / "one.db", FakeClock())
+    assert "nothing metered yet" in tool("tail", "--denied", "--ledger", str(tmp_path / "one.db"))[2]
+    call = make_call()
+    ledger.admit_now(ask_for(call, 10**9))
+    ledger.settle_now(settled(call, 10**9))
+    ledger.close_now()
+    assert tool("tail", "--denied", "--ledger", str(tmp_path / "one.db")) == (0, "", "nothing was refused, or would have been\n")
+    assert tool("tail", "-n", "0", "--ledger", str(tmp_path / "one.db")) == (0, "", "")
 
 
 def test_tail_and_show_lead_to_one_another(tool: Tool, path: Path) -> None:

@@ -1,13 +1,16 @@
 """Every budget of a policy appears once for each bucket it counts in, under the very key that enforcement uses."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.samples import NOW
 from tollkeeper.core.decision import Standing
-from tollkeeper.ledger.rows import KeptBucket
+from tollkeeper.ledger.rows import Group, KeptBucket, Report
 from tollkeeper.policy.document import parse_policy
 from tollkeeper.policy.matching import matcher_of, values
+from tollkeeper.policy.model import Policy
 from tollkeeper.report.outlook import Health, lines_of, most_pressing, with_standing
 
 POLICY = parse_policy(
@@ -102,3 +105,63 @@ def test_the_most_pressing_come_first_and_those_that_only_watch_after_their_equa
     assert [line.acts for line in ordered][:2] == [True, False]
     assert ordered[0].health is Health.USED_UP
     assert ordered[-1].health is Health.OK
+
+
+SHARED = parse_policy(
+    """
+[budget.each]
+amount = "5 USD"
+window = "day"
+share = "each"
+per = "principal"
+
+[budget.pair]
+amount = "5 USD"
+window = "day"
+share = "each"
+per = ["project", "model", "label.a-b", "label.a.b"]
+""",
+    "policy.toml",
+)
+
+
+def buckets_of(policy: Policy, *callers: dict[str, Any]) -> list[KeptBucket]:
+    limits = [limit for known in callers for limit in matcher_of(policy).match(values(**known)).limits(NOW)]
+    return [
+        KeptBucket(key=key, start_at=start_at, length_us=None)
+        for key, start_at in dict.fromkeys((limit.bucket.key, limit.bucket.start_at) for limit in limits)
+    ]
+
+
+ADAS = [{"principal": "ada", "issuer": "local"}, {"principal": "ada", "issuer": "https://a.example"},
+        {"principal": "ada", "issuer": "https://b.example"}, {"principal": "bob", "issuer": "https://a.example"}]  # fmt: skip
+PAIRS = [{"project": "a b", "model": "c"}, {"project": "a", "model": "b c"}, {"project": "–", "model": "c"}, {"model": "c"}]
+
+
+def test_two_of_the_same_name_at_different_issuers_can_be_told_apart() -> None:
+    lines = [line for line in lines_of(SHARED, buckets_of(SHARED, *ADAS), NOW) if line.budget.name == "each"]
+    assert [line.who for line in lines] == ["ada", "ada at https://a.example", "ada at https://b.example", "bob"]
+
+
+def test_names_with_blanks_and_names_that_look_like_none_can_be_told_apart() -> None:
+    lines = [line for line in lines_of(SHARED, buckets_of(SHARED, *PAIRS), NOW) if line.budget.name == "pair"]
+    assert len({line.who for line in lines}) == len(PAIRS)
+
+
+def test_no_series_of_the_open_metrics_is_there_twice() -> None:
+    """In the OpenMetrics format (1.0) the labels of a metric are unique within its family."""
+    from tollkeeper.report.openmetrics import report_openmetrics
+
+    lines = lines_of(SHARED, buckets_of(SHARED, *ADAS, *PAIRS), NOW)
+    standing = Standing(
+        budget="", bucket="", amount_nanousd=5, spent_nanousd=1, held_nanousd=0, window="", resets_at=None, zone="UTC"
+    )
+    total = Group()
+    empty = Report(
+        by=(), since=None, until=None, zone="UTC", groups=(), total=total, first_at=None, last_at=None, price_sources=(),
+        unpriced=(), unmetered=(), open_calls=0, open_nanousd=0, expired_calls=0,
+    )  # fmt: skip
+    written = report_openmetrics(empty, [with_standing(line, standing, NOW) for line in lines])
+    series = [line.rpartition(" ")[0] for line in written.splitlines() if line.startswith("tollkeeper_budget_used_usd")]
+    assert len(series) == len(set(series)) == len(lines)
+    assert 'tollkeeper_budget_used_usd{budget="each",who="ada",principal="ada",issuer="https://a.example"}' in series

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from ledger.samples import DAY, NOW
 from tollkeeper.ledger.queries import report
@@ -67,6 +68,24 @@ def test_names_stay_whole_while_a_column_of_figures_can_go(path: Path, width: in
     assert all("katherine@example.c" in row and "claude-sonnet-4-5-x" in row for row in rows) or width < 60
     assert "cost" in "".join(table)
     assert all(len(line) <= width for line in table)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160])
+@pytest.mark.parametrize("name", ["https://" + "x" * 97, "e" * 512, "名" * 256, "word " * 100])
+def test_one_long_name_is_folded_and_takes_no_figures_from_the_table(path: Path, width: int, name: str) -> None:
+    """A client chooses it, and it must not hide what everybody else spent."""
+    for by in (("model",), ("principal", "model")):
+        found = report(path, by=by)
+        groups = (replace(found.groups[0], keys=(name, *found.groups[0].keys[1:])), *found.groups[1:])
+        stream = io.StringIO()
+        print_report(replace(found, groups=groups), stream, width)
+        lines = stream.getvalue().splitlines()
+        titles = next(line.split() for line in lines if "cost" in line)
+        assert {"calls", "input", "output", "cost"} <= set(titles)
+        table = lines[: 1 + next(index for index, line in enumerate(lines) if line.startswith(" total"))]
+        assert max(map(cell_len, table)) <= width
+        assert "…" not in "".join(table)
+        assert sum(line.count(name[-1]) for line in table) >= name.count(name[-1])
 
 
 def test_names_from_clients_are_not_markup() -> None:

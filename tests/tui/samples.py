@@ -27,7 +27,7 @@ def closed(**fields: object) -> CallRow:
     likely = {
         "seq": 1, "at": NOW, "counted_at": NOW, "kind": "settle", "verdict": "allow", "would": "allow", "outcome": "ok",
         "usage_source": "reported", "streamed": True, "status": 200, "hold_nanousd": 0, "list_cost_nanousd": 1, "cost_nanousd": 1,
-        "exposure_nanousd": 1, "duration_ms": 1, "first_byte_ms": 1, "tokens": Tokens(), "principal": "ada@example.com",
+        "exposure_nanousd": 1, "duration_ms": 1, "first_byte_ms": 1, "repeats": 0, "tokens": Tokens(), "principal": "ada@example.com",
         "model": "gpt-5", "provider": "openai",
     }  # fmt: skip
     return CallRow(**(plain | likely | fields))  # type: ignore[arg-type]

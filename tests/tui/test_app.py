@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from ledger.samples import FakeClock, ask_for, make_call, settled
+from tollkeeper.ledger.ledger import Ledger
 from tollkeeper.tui.app import TopApp
 from tollkeeper.tui.feed import Feed
 from tollkeeper.tui.layout import NAMES, THEMES
@@ -129,12 +132,84 @@ def test_enter_on_a_row_of_the_breakdown_leads_to_its_calls(app: TopApp) -> None
     async def script(app: TopApp, pilot: Pilot[Any]) -> None:
         await press(app, pilot, "3", "enter")
         assert app.view == "calls"
-        person = app.only.text.removeprefix("who:")
+        person = app.only.text.removeprefix("who=")
         assert {row.principal for row in app.query_one("#all-calls", Rows).items} == {person}
         await press(app, pilot, "escape")
         assert len({row.principal for row in app.query_one("#all-calls", Rows).items}) > 1
 
     drive(app, script)
+
+
+def test_enter_on_a_row_shows_its_own_calls_and_not_those_of_names_like_it(tmp_path: Path) -> None:
+    """Names that are a part of another, that share a word, that are in capitals, blank, quoted, or none at all."""
+    projects = ("b c", "b d", "b", "B", " ", "", 'say "b"', "back\\slash", "x" * 512)
+    models = ("gpt-5", "gpt-5-mini")
+    path = tmp_path / "ledger.db"
+    ledger = Ledger.open(path, FakeClock(NOW))
+    for project in projects:
+        for model in models:
+            call = make_call(NOW, project=project, model=model)
+            ledger.admit_now(ask_for(call, USD))
+            ledger.settle_now(settled(call, USD))
+    ledger.close_now()
+
+    async def script(app: TopApp, pilot: Pilot[Any]) -> None:
+        for dimension, names in (("project", projects), ("model", models)):
+            await app.break_down(dimension)
+            await settle(app, pilot)
+            groups = app.query_one("#groups", Rows)
+            assert {item.keys[0] for item in groups.items} == set(names)
+            for index, item in enumerate(tuple(groups.items)):
+                groups.cursor = index
+                await press(app, pilot, "enter")
+                kept = app.query_one("#all-calls", Rows).items
+                assert {getattr(row, dimension) for row in kept} == {item.keys[0]}
+                assert len(kept) == item.calls
+                await press(app, pilot, "slash", "end", "space")  # the line that it stands for says the same
+                assert {getattr(row, dimension) for row in app.query_one("#all-calls", Rows).items} == {item.keys[0]}
+                await press(app, pilot, "escape", "3")
+
+    drive(TopApp(Feed(path, zone=ZONE, clock=lambda: NOW)), script)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("enter", "enter", "enter"),
+        ("escape", "escape", "enter"),
+        ("enter", "escape", "escape"),
+        ("escape", "question_mark", "escape", "escape", "escape"),
+    ],
+)
+def test_keys_that_come_faster_than_a_box_closes_close_it_once(app: TopApp, keys: tuple[str, ...]) -> None:
+    async def script(app: TopApp, pilot: Pilot[Any]) -> None:
+        for opening in (("ctrl+p", "down"), ("question_mark",), ("4", "enter")):
+            await press(app, pilot, *opening)
+            assert len(app.screen_stack) > 1
+            for key in keys:
+                app.post_message(Key(key, None))
+            await settle(app, pilot)
+            await pilot.pause()
+            assert app.is_running
+            while len(app.screen_stack) > 1:
+                await press(app, pilot, "escape")
+            await press(app, pilot, "1")
+
+    drive(app, script)
+
+
+@pytest.mark.parametrize("view", ["1", "3", "6"])
+@pytest.mark.parametrize(
+    "keys", [("slash", "slash", "x"), ("enter", "enter"), ("ctrl+p", "enter"), ("question_mark", "5", "tab", "q")]
+)
+def test_keys_after_the_one_that_quits_do_no_harm(app: TopApp, view: str, keys: tuple[str, ...]) -> None:
+    async def script(app: TopApp, pilot: Pilot[Any]) -> None:
+        await press(app, pilot, view)
+        for key in ("q", *keys):
+            app.post_message(Key(key, None))
+        await pilot.pause()
+
+    drive(app, script)  # raises what the app died of
 
 
 def test_the_filter_is_typed_kept_and_cleared(app: TopApp) -> None:
@@ -304,6 +379,25 @@ def test_every_screen_draws_at_every_size_and_after_a_resize(app: TopApp, size: 
         assert all(len(line) <= 97 for line in text_of(app).splitlines())
 
     drive(app, script, size)
+
+
+@pytest.mark.parametrize("sizes", [((20, 5), (120, 40)), ((200, 60), (80, 24)), ((1, 1), (100, 30))])
+@pytest.mark.parametrize("view", ["1", "2", "4", "6"])
+def test_after_a_resize_the_screen_is_the_one_of_that_size(
+    home: Path, view: str, sizes: tuple[tuple[int, int], tuple[int, int]]
+) -> None:
+    shown = []
+    for begin, size in ((sizes[0], sizes[1]), (sizes[1], sizes[1])):
+
+        async def script(app: TopApp, pilot: Pilot[Any], size: tuple[int, int] = size) -> None:
+            await press(app, pilot, view)
+            await pilot.resize_terminal(*size)
+            await settle(app, pilot)
+            await pilot.pause()
+            shown.append(text_of(app))
+
+        drive(TopApp(Feed(home / "ledger.db", zone=ZONE, clock=lambda: NOW)), script, begin)
+    assert shown[0] == shown[1]
 
 
 @pytest.mark.parametrize("name", NAMES[1:])

@@ -1,18 +1,27 @@
 """The feed reads everything once and then only what is new; its numbers are those of a report at every moment."""
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ledger.samples import change
+from ledger.samples import ODD, FakeClock, ask_for, change, day_limit, make_call, nothing_billed, settled
+from tollkeeper.core.decision import Decision, Verdict
+from tollkeeper.core.entry import Outcome, Settlement
 from tollkeeper.core.errors import ConfigError
+from tollkeeper.core.principal import Principal
+from tollkeeper.core.usage import Reading, UsageSource
+from tollkeeper.ledger.ledger import Ledger
 from tollkeeper.ledger.queries import report
+from tollkeeper.ledger.rows import Group
 from tollkeeper.report.fold import KEYS, fold
 from tollkeeper.tui.feed import Feed
 from tollkeeper.tui.snapshot import DIMENSIONS, PERIODS
+from tollkeeper.tui.views import saved_line
 from tui.samples import NOW, ZONE, moment, refuse, spend
 
 USD = 10**9
@@ -77,7 +86,7 @@ def test_new_calls_are_added_to_what_is_known(feed: Feed, home: Path) -> None:
     assert not feed.has_news()
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 10**10), st.booleans(), st.sampled_from(["gpt-5", "new", "gpt-5-mini"])), max_size=4))
 def test_caught_up_is_the_same_as_read_anew(feed: Feed, costs: list[tuple[int, bool, str]]) -> None:
     feed.load()
@@ -88,6 +97,75 @@ def test_caught_up_is_the_same_as_read_anew(feed: Feed, costs: list[tuple[int, b
     again = Feed(feed.path, zone=ZONE, clock=lambda: NOW).load()
     assert replace(feed.shown, policy=again.policy, budgets=()) == replace(again, budgets=())
     assert [line.standing for line in feed.shown.budgets] == [line.standing for line in again.budgets]
+
+
+NAMES = st.sampled_from(["", "main", "b c", "b"])
+WHERE = st.fixed_dictionaries(
+    dict.fromkeys(("project", "branch", "client", "session", "client_session", "agent", "parent_agent"), NAMES)
+)
+KINDS = ("refused", "unmetered", "failed", "deferred", "rewritten", "observed", "cut", *UsageSource)
+EVENT = st.tuples(
+    st.sampled_from(KINDS),
+    st.integers(0, 10**9),
+    st.booleans(),
+    WHERE,
+    st.sampled_from([(), (("branch", "of a label"),), (("other", "x"),)]),
+    st.frozensets(st.sampled_from(["web", "ops"]), max_size=2),
+    st.sampled_from(["", "claude"]),
+)
+
+
+def write(ledger: Ledger, event: tuple[Any, ...]) -> None:
+    """One call of a kind; a refusal is asked for so often that those after the tenth stand in one entry."""
+    kind, cost, known, where, tags, groups, plan = event
+    call = make_call(NOW, endpoint=ODD if kind == "unmetered" else make_call().endpoint, **where)
+    call = replace(
+        call, attribution=replace(call.attribution, tags=tags), principal=Principal(subject="ada", groups=groups), plan=plan
+    )
+    if kind == "refused":
+        for number in range(25):
+            ledger.admit_now(ask_for(replace(call, id=f"{call.id[:-2]}{number:02}"), 10**9, day_limit(1, NOW)))
+        return
+    ledger.admit_now(
+        ask_for(call, max(1, cost), day_limit(1, NOW), enforce=False) if kind == "observed" else ask_for(call, cost + 1)
+    )
+    if kind == "unmetered":
+        ledger.settle_now(Settlement(call=call, reading=Reading(source=UsageSource.UNMETERED)))
+    elif kind == "failed":
+        ledger.settle_now(nothing_billed(call))
+    elif kind == "rewritten":
+        moved = Decision(verdict=Verdict.REWRITE, would=Verdict.REWRITE, model="gpt-5-mini")
+        ledger.settle_now(settled(call, cost, known=known, decision=moved))
+    elif kind in set(UsageSource):
+        ledger.settle_now(settled(call, cost, known=known, source=UsageSource(kind)))
+    else:
+        ledger.settle_now(settled(call, cost, known=known, outcome=Outcome.CUT if kind == "cut" else Outcome.OK))
+
+
+@settings(max_examples=8, deadline=None, phases=(Phase.explicit, Phase.generate))  # smaller examples would take minutes
+@given(st.lists(EVENT, min_size=1, max_size=6), st.lists(EVENT, min_size=1, max_size=6))
+def test_whatever_comes_in_is_counted_live_as_a_report_counts_it_in_every_dimension(
+    before: list[tuple[Any, ...]], after: list[tuple[Any, ...]]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.db"
+        feeds: list[Feed] = []
+        for number, events in enumerate((before, after)):
+            ledger = Ledger.open(path, FakeClock(NOW))
+            for event in events:
+                write(ledger, event)
+            ledger.close_now()
+            if not number:
+                feeds = [Feed(path, zone=ZONE, clock=lambda: NOW) for _ in DIMENSIONS]
+                for feed, dimension in zip(feeds, DIMENSIONS, strict=True):
+                    feed.first()
+                    feed.choose(dimension=dimension)
+        for feed, dimension in zip(feeds, DIMENSIONS, strict=True):
+            shown = feed.poll()
+            assert shown is not None
+            assert shown.dimension == dimension
+            same_as_a_report(feed)
+            feed.close()
 
 
 def test_a_call_of_another_day_is_in_the_feed_and_not_in_the_total_of_today(feed: Feed) -> None:
@@ -146,14 +224,31 @@ def test_refusals_come_with_what_they_did_not_spend(feed: Feed) -> None:
     assert shown.decided[0].hold_nanousd == USD
 
 
+def test_refusals_that_stand_in_one_entry_are_all_counted_live(feed: Feed) -> None:
+    feed.load()
+    before = feed.shown.total
+    assert before is not None
+    ledger = Ledger.open(feed.path, FakeClock(NOW))
+    for _ in range(101):
+        ledger.admit_now(ask_for(make_call(NOW), 10**9, day_limit(1, NOW)))
+    ledger.close_now()
+    shown = feed.poll()
+    assert shown is not None
+    assert shown.total is not None
+    assert (shown.total.calls - before.calls, shown.total.refused - before.refused) == (101, 101)
+    assert saved_line(feed.decide()).split(": ")[1].startswith(f"{shown.total.refused} refused, ≤ $")
+
+
 def test_without_a_ledger_there_is_nothing_yet_and_it_appears_when_it_is_made(tmp_path: Path) -> None:
-    feed = Feed(tmp_path / "ledger.db", clock=lambda: NOW)
-    shown = feed.first()
-    assert (shown.calls, shown.total, shown.fault) == ((), None, "")
+    """Nothing, not "not known yet": nobody reads a ledger that is not there, so a screen would wait for ever."""
+    feed = Feed(tmp_path / "ledger.db", zone=ZONE, clock=lambda: NOW)
+    for shown in (feed.first(), feed.load(), feed.choose(period="7d"), feed.choose(period="today")):
+        assert (shown.calls, shown.total, shown.groups, shown.burn_nanousd_h, shown.fault) == ((), Group(), (), 0, "")
     assert feed.poll() is None
     spend(feed.path, USD)
     assert feed.has_news()
     feed.poll()
+    same_as_a_report(feed)
     feed.poll()
     assert feed.shown.total is not None
     assert feed.shown.total.cost_nanousd == USD

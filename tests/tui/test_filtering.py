@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tollkeeper.ledger.rows import Tokens
-from tollkeeper.tui.filtering import FIELDS, parse
+from tollkeeper.tui.filtering import FIELDS, exactly, parse
 from tui.samples import closed, group
 
 ADA = closed(seq=1, principal="ada@example.com", model="claude-opus-5", cost_nanousd=700_000_000, tags='{"branch":"main"}')
@@ -33,10 +33,28 @@ EVERYBODY = [ADA, GRACE, REFUSED, UNKNOWN]
         ("is:refused", [REFUSED]),
         ("budget:day", [REFUSED]),
         ("model:opus tool:codex", []),
+        ('is:"no price"', [UNKNOWN]),
+        ('-is:"no price"', [ADA, GRACE, REFUSED]),
+        ('is:"no pr', [UNKNOWN]),
+        ("who=ada@example.com", [ADA]),
+        ("who=ada", []),
+        ("who=ADA@example.com", []),
+        ('who="ada@example.com" model=claude-opus-5', [ADA]),
+        ("-who=ada@example.com", [GRACE, REFUSED, UNKNOWN]),
+        ('tool="codex"', [GRACE]),
+        ('tool=""', [ADA, REFUSED, UNKNOWN]),
     ],
 )
 def test_all_terms_must_hold(text: str, passes: list[object]) -> None:
     assert parse(text).keep(EVERYBODY) == passes
+
+
+@given(st.text(max_size=512), st.text(max_size=512))
+def test_a_filter_for_one_name_keeps_it_and_says_itself_in_words(name: str, other: str) -> None:
+    one, another = closed(project=name), closed(project=other)
+    found = exactly(project=name)
+    assert found.keep([one, another]) == ([one, another] if name == other else [one])
+    assert parse(found.text).keep([one, another]) == found.keep([one, another])
 
 
 def test_an_unknown_cost_is_neither_more_nor_less_than_anything() -> None:

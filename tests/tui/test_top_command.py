@@ -1,5 +1,6 @@
 """The command: as text in a pipe, errors in one line, nothing heavy loaded for it."""
 
+import gc
 import json
 import os
 import subprocess
@@ -10,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from tollkeeper.cli.main import cli
-from tollkeeper.cli.top import _again, _theme
+from tollkeeper.cli.top import SERVED, _again, _show, _theme
 from tollkeeper.core.errors import SetupError
+from tollkeeper.tui.feed import Feed
 from tui.samples import spend
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -46,6 +48,20 @@ def test_a_named_ledger_must_be_there(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["top", "--ledger", str(tmp_path / "no.db")])
     assert isinstance(result.exception, SetupError)
     assert "no.db" in str(result.exception)
+
+
+@pytest.mark.parametrize("served", ["", "1"])
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_screen_that_ends_by_an_error_is_no_success(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, served: str
+) -> None:
+    ended = type("Ended", (), {"__init__": lambda self, *_, **__: None, "run": lambda self: None, "return_code": code})
+    monkeypatch.setattr("tollkeeper.tui.app.TopApp", ended)
+    monkeypatch.setenv(SERVED, served) if served else monkeypatch.delenv(SERVED, raising=False)
+    with pytest.raises(SystemExit) as left:
+        _show(feed, "textual-dark", ascii_only=False)
+    gc.enable()
+    assert left.value.code == code
 
 
 def test_a_port_without_serving_is_a_mistake() -> None:

@@ -33,7 +33,7 @@ def client_checks(own: Home, names: tuple[str, ...], environ: Mapping[str, str])
     authority = find_ca(own.ca, names, system_clock())
     bundle, root = own.ca / BUNDLE, own.ca / ROOT_CERTIFICATE
     if authority is None or not (bundle.is_file() and root.is_file()):
-        return [Check("clients", State.OK, "not tried: there is no CA yet, the first start makes one")]
+        return [Check("clients", State.OK, "not tried: nothing for them to trust yet, `tollkeeper start` writes it")]
     as_here = bool(environ.get(ACTIVE))
     tried_with = dict(environ) if as_here else client_environment("http://127.0.0.1:9", bundle, root, environ)
     trials = try_runtimes(authority.confdir, tried_with, system_clock())

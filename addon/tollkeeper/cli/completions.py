@@ -6,23 +6,18 @@ from click.shell_completion import get_completion_class
 from tollkeeper.core.errors import ConfigError
 
 SHELLS = ("bash", "zsh", "fish")
-PLACES = {
-    "bash": "~/.local/share/bash-completion/completions/tollkeeper",
-    "zsh": "a file _tollkeeper in a folder of $fpath",
-    "fish": "~/.config/fish/completions/tollkeeper.fish",
-}
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: str) -> None:
-    r"""Print what makes SHELL complete `tollkeeper`.
+    """Print what makes SHELL complete `tollkeeper`.
 
     \b
     bash  tollkeeper completions bash > ~/.local/share/bash-completion/completions/tollkeeper
     zsh   tollkeeper completions zsh > "${fpath[1]}/_tollkeeper"
     fish  tollkeeper completions fish > ~/.config/fish/completions/tollkeeper.fish
-    """
+    """  # noqa: D301 — click's mark is the character itself
     click.echo(script(shell), nl=False)
 
 

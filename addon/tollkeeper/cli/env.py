@@ -31,12 +31,12 @@ USE = {
 @click.option("--shell", type=click.Choice(SHELLS), help="Syntax to write [default: the shell in $SHELL].")
 @click.option("--unset", is_flag=True, help="Take the variables back, and restore what they replaced.")
 def command(shell: str | None, unset: bool) -> None:
-    r"""Print the variables that send this shell's AI calls through the running proxy.
+    """Print the variables that send this shell's AI calls through the running proxy.
 
     \b
     eval "$(tollkeeper env)"           use it from here on
     eval "$(tollkeeper env --unset)"   no longer
-    """
+    """  # noqa: D301 — click's mark is the character itself
     chosen = shell or shell_of(os.environ.get("SHELL", ""))
     if unset:
         before, gone = restored(os.environ)

@@ -49,7 +49,9 @@ MODE_WORDS = {
 @click.option("--force", is_flag=True, help="Replace a policy that is there; the old one is kept as policy.toml.old.")
 def command(amount: str | None, mode: str | None, cheaper: str | None, zone: str | None, only_print: bool, force: bool) -> None:
     """Write a policy for this machine. Asks what is not said; in a pipe it asks nothing and takes the defaults."""
-    from tollkeeper.report.period import local_zone_name, zone_of
+    from tollkeeper.report.period import zone_of
+
+    from .zones import local_zone_name
 
     target = home().policy
     if target.exists() and not (force or only_print):

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import click
 
 from tollkeeper.core.clock import US_PER_SECOND, system_clock
-from tollkeeper.core.paths import home
 from tollkeeper.core.principal import Principal
 from tollkeeper.identity.answers import IdentityError, Proof, Refused
 from tollkeeper.identity.config import IdentityConfig, load_identity
@@ -130,5 +129,5 @@ def lasting(session: Session, now_s: int) -> str:
 
 def opened() -> tuple[IdentityConfig, Folder]:
     """The configuration and folder of this user, for the verbs beside this one."""
-    folder = Folder(home().root)
+    folder = Folder(made_home().root)
     return load_identity(folder.document), folder

@@ -7,13 +7,16 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tollkeeper.core.errors import GateError, SetupError
 from tollkeeper.core.paths import Home, home
-from tollkeeper.gate.environment import environment_before
+from tollkeeper.gate.environment import ACTIVE, PROXIES, environment_before
 from tollkeeper.ledger.process import is_dead
 from tollkeeper.proxy.settings import Settings
 
@@ -21,6 +24,7 @@ PROXY_COMMAND = [sys.executable, "-O", "-m", "tollkeeper.proxy"]
 """mitmproxy checks every field of every message and the type of every event unless Python is told to optimise: 20 % of its CPU."""
 START_SECONDS = 30.0
 POLL_SECONDS = 0.02
+MAX_ERROR_BYTES = 4_096
 
 
 def made_home() -> Home:
@@ -73,6 +77,25 @@ def read_state(path: Path | None = None) -> dict[str, Any] | None:
     return None if is_dead(str(state.get("process", ""))) else dict(state)
 
 
+def state_in(environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """Where this environment's own proxy listens and the password it is given, as in its state; None when the proxy is not ours.
+
+    ``tollkeeper run`` gives each command a password of its own, and without a standing proxy a proxy of its own.
+    """
+    if not environ.get(ACTIVE):
+        return None
+    found = next((environ[name] for name in PROXIES if environ.get(name)), "")
+    try:
+        parts = urllib.parse.urlsplit(found)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if parts.scheme != "http" or not host or not port:
+        return None
+    user, password = (urllib.parse.unquote(part or "") for part in (parts.username, parts.password))
+    return {"host": host, "port": port, "proxy_user": user, "proxy_password": password}
+
+
 def ask_status(state: dict[str, Any]) -> dict[str, Any] | None:
     """The counters of a running proxy, from its own port; None when it does not answer within 2 s."""
     try:
@@ -82,13 +105,22 @@ def ask_status(state: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def ask_page(state: dict[str, Any], path: str) -> str | None:
-    """A page of a running proxy, from its own port; None when it does not answer within 2 s."""
+    """A page of a running proxy, from its own port; None when it does not answer within 2 s, or not with 200."""
+    found = ask_answer(state, path)
+    return found[1] if found is not None and found[0] == 200 else None
+
+
+def ask_answer(state: dict[str, Any], path: str) -> tuple[int, str] | None:
+    """Status and text of a page of a running proxy; None when it does not answer within 2 s."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         url = f"http://{_bracketed(state['host'])}:{state['port']}{path}"
         request = urllib.request.Request(url, headers=_credential_header(state))
         with opener.open(request, timeout=2) as answer:
-            return str(answer.read().decode())
+            return int(answer.status), str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        with error:
+            return int(error.code), error.read(MAX_ERROR_BYTES).decode(errors="replace")
     except (OSError, ValueError):
         return None
 

@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
 def line(options: dict[str, str], session: str, now_s: float | None = None) -> str:
     """The line for a conversation (empty: none). ``options`` are those of the command line, without their dashes."""
-    from tollkeeper.ledger.glance import UNREADABLE, glance
+    from tollkeeper.ledger.glance import UNREADABLE, glance, is_busy
 
     plain = "no-emoji" in options
     home = _home()
@@ -68,8 +68,8 @@ def line(options: dict[str, str], session: str, now_s: float | None = None) -> s
             session=session,
             buckets=[(budget["key"], budget["start"]) for budget in budgets],
         )
-    except UNREADABLE:
-        return _sign("ledger busy", plain)
+    except UNREADABLE as error:
+        return _sign("ledger busy" if is_busy(error) else "ledger cannot be read", plain)
     if seen.is_behind or now - at_s > REFRESH_AFTER_S:
         _refresh_soon(home)
     return _cut(_shown(options, seen, budgets, session, plain), int(options.get("width", "0") or 0))
@@ -121,7 +121,9 @@ def _state(seen: "Glance", session: str, percent: int, plain: bool) -> str:
 def _money(nanousd: int | None, unknown: int = 0) -> str:
     from tollkeeper.core.money import format_usd
 
-    return f"{format_usd(nanousd)}{'+–' if unknown > 0 and nanousd is not None else ''}"
+    if unknown > 0 and not nanousd:
+        return format_usd(None)  # what is not known is never shown as nought
+    return f"{format_usd(nanousd)}{'+–' if unknown > 0 else ''}"
 
 
 def _curve(values: list[int], plain: bool) -> str:
@@ -220,9 +222,10 @@ def _home() -> str:
 
 
 def _midnight(now_s: float) -> int:
-    """When the local day began, seconds since the epoch."""
-    local = time.localtime(now_s)
-    return int(time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1)))
+    """When the local day began, seconds since the epoch: the first of two midnights, or where clocks jumped over it, the jump."""
+    day = time.localtime(now_s)[:3]
+    starts = [int(time.mktime((*day, 0, 0, 0, 0, 0, summer))) for summer in (-1, 0, 1)]
+    return min((start for start in starts if time.localtime(start)[:3] == day), default=starts[0])
 
 
 def _refresh_soon(home: str) -> None:
@@ -276,7 +279,11 @@ def refresh() -> None:
         if one.standing is not None
     ]
     scratch = ready.with_name(f".statusline.{os.getpid()}")
-    scratch.write_text(written_ready(int(time.time()), budgets), encoding="utf-8")
-    scratch.replace(ready)
+    try:
+        scratch.write_text(written_ready(int(time.time()), budgets), encoding="utf-8")
+        scratch.replace(ready)
+    except OSError:  # a full disk
+        scratch.unlink(missing_ok=True)
+        raise
     with rolled_up(home / "ledger.db"):
         pass

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 NOTHING_YET = "nothing metered yet; start with `tollkeeper run -- CMD`, or see it work offline with `tollkeeper demo`"
 MAX_KEYS = 4
+_FOR_PEOPLE = frozenset({"table", "markdown", "html", "svg"})
+"""The other forms are read by programs: where nothing was metered yet they say so in their own way, as an empty report. So does a file
+in any form: whoever named one goes on to open it."""
 
 EXAMPLES = """\b
 tollkeeper report --by person,model --since month
@@ -49,7 +52,7 @@ class Asked:
 @click.command(epilog=EXAMPLES)
 @click.option("--by", metavar="NAME[,NAME]", multiple=True, help="Group by; several divide further.  [model]")
 @click.option("--since", metavar="TIME", help='From: "7d", "36h", "today", "month", "2026-11-01".  [everything]')
-@click.option("--until", metavar="TIME", help="Up to; a date means the end of that day.")
+@click.option("--until", metavar="TIME", help="Up to; a date or a name means to its end.")
 @click.option("--zone", metavar="ZONE", help="Time zone of days and dates, like Europe/Rome.  [this machine's]")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="How it is written.  [table, or as FILE ends]")
 @click.option(
@@ -85,15 +88,19 @@ def command(
     asked = _asked(by, since, until, zone, ledger_path or home().ledger)
     if chosen in BINARY and output is None and sys.stdout.isatty():
         raise click.UsageError(f"{chosen} is not for a terminal: name a file with -o")
-    if ledger_path is None and not asked.path.exists() and chosen in {"table", "markdown", "html", "svg"}:
+    if chosen == "focus" and top is not None:
+        raise click.UsageError("--top does not go with focus: its rows are charges, and a bill has all of them")
+    is_new = ledger_path is None and not asked.path.exists()
+    if is_new:
         click.echo(NOTHING_YET, err=True)
-        return
+        if chosen in _FOR_PEOPLE and output is None:
+            return
     if chosen == "html":
-        written: str | bytes = _html(asked, title, policy_path)
+        written: str | bytes = _html(asked, top, title, policy_path, is_new=is_new)
     elif chosen == "focus":
-        written = _focus(asked)
+        written = _focus(asked, is_new=is_new)
     else:
-        found = _written(asked, chosen, top, title, width, output, policy_path)
+        found = _written(asked, chosen, top, title, width, output, policy_path, is_new=is_new)
         if found is None:
             return
         written = found
@@ -115,7 +122,7 @@ def groupings(by: Sequence[str]) -> tuple[str, ...]:
 
             near = nearest(name, (*GROUPINGS, *ALIASES))
             raise ConfigError(
-                f'cannot group by "{said[:40]}"{f"; did you mean {near}?" if near else ""} Known: {", ".join(GROUPINGS)}'
+                f'cannot group by "{said[:40]}"; {f"did you mean {near}? Known" if near else "known"}: {", ".join(GROUPINGS)}'
             )
         found.append(name)
     if len(names := tuple(dict.fromkeys(found))) > MAX_KEYS:
@@ -131,7 +138,9 @@ def _form(form: str | None, output: Path | None, *, as_json: bool, as_csv: bool)
 
 
 def _asked(by: tuple[str, ...], since: str | None, until: str | None, zone: str | None, path: Path) -> Asked:
-    from tollkeeper.report.period import local_zone_name, parse_moment, zone_of
+    from tollkeeper.report.period import parse_moment, zone_of
+
+    from .zones import local_zone_name
 
     name = zone or local_zone_name()
     where, now = zone_of(name), system_clock()
@@ -141,15 +150,26 @@ def _asked(by: tuple[str, ...], since: str | None, until: str | None, zone: str 
 
 
 def _written(
-    asked: Asked, form: str, top: int | None, title: str, width: int | None, output: Path | None, policy: Path | None
+    asked: Asked,
+    form: str,
+    top: int | None,
+    title: str,
+    width: int | None,
+    output: Path | None,
+    policy: Path | None,
+    *,
+    is_new: bool,
 ) -> str | bytes | None:
     """The report in one of the forms that come from its rows alone; None when it was printed, or there is nothing."""
     from tollkeeper.ledger.queries import report
     from tollkeeper.report import machine
     from tollkeeper.report.formats import fold_rest
 
-    with progress("summing") as tell:
-        found = report(asked.path, by=asked.by, since=asked.since, until=asked.until, zone=asked.zone, progress=tell)
+    if is_new:
+        found = _nothing(asked)
+    else:
+        with progress("summing") as tell:
+            found = report(asked.path, by=asked.by, since=asked.since, until=asked.until, zone=asked.zone, progress=tell)
     if top is not None:
         found = fold_rest(found, top)
     if form == "json":
@@ -166,7 +186,7 @@ def _written(
         from tollkeeper.report.openmetrics import report_openmetrics
         from tollkeeper.report.overview import budget_lines
 
-        return report_openmetrics(found, budget_lines(asked.path, _policy(policy), asked.now))
+        return report_openmetrics(found, () if is_new else budget_lines(asked.path, _policy(policy), asked.now))
     if form == "markdown":
         from tollkeeper.report.markdown import report_markdown
 
@@ -175,10 +195,33 @@ def _written(
         from tollkeeper.report.picture import report_svg
 
         return report_svg(found, title, asked.now, width or 110)
-    if not found.total.calls:
+    if not found.total.calls and not is_new:
         click.echo(NOTHING_YET if asked.since is None and asked.until is None else "no calls in that time", err=True)
-        return None
+        if output is None:
+            return None
     return _table(found, output, width)
+
+
+def _nothing(asked: Asked) -> "Report":
+    """The report of a ledger that nobody has made yet."""
+    from tollkeeper.ledger.rows import Group, Report
+
+    return Report(
+        by=asked.by,
+        since=asked.since,
+        until=asked.until,
+        zone=asked.zone,
+        groups=(),
+        total=Group(),
+        first_at=None,
+        last_at=None,
+        price_sources=(),
+        unpriced=(),
+        unmetered=(),
+        open_calls=0,
+        open_nanousd=0,
+        expired_calls=0,
+    )
 
 
 def _table(found: "Report", output: Path | None, width: int | None) -> str | None:
@@ -194,10 +237,17 @@ def _table(found: "Report", output: Path | None, width: int | None) -> str | Non
     return stream.getvalue()
 
 
-def _html(asked: Asked, title: str, policy: Path | None) -> str:
-    from tollkeeper.report.html import report_html
-    from tollkeeper.report.overview import read_overview
+def _html(asked: Asked, top: int | None, title: str, policy: Path | None, *, is_new: bool) -> str:
+    from dataclasses import replace
 
+    from tollkeeper.report.formats import fold_rest
+    from tollkeeper.report.html import report_html
+    from tollkeeper.report.overview import Overview, read_overview
+
+    if is_new:
+        none = _nothing(asked)
+        empty = Overview(report=none, days=none, hours=none, teams=none, people=none, models=none)
+        return report_html(empty, title, asked.now)
     with progress("summing") as tell:
         overview = read_overview(
             asked.path,
@@ -209,13 +259,17 @@ def _html(asked: Asked, title: str, policy: Path | None) -> str:
             at=asked.now,
             progress=tell,
         )
+    if top is not None:
+        overview = replace(overview, report=fold_rest(overview.report, top))
     return report_html(overview, title, asked.now)
 
 
-def _focus(asked: Asked) -> str:
+def _focus(asked: Asked, *, is_new: bool) -> str:
     from tollkeeper.ledger.charges import charges
     from tollkeeper.report.focus import focus_csv
 
+    if is_new:
+        return focus_csv((), asked.zone)
     with progress("reading charges") as tell:
         rows = charges(asked.path, since=asked.since, until=asked.until, zone=asked.zone, progress=lambda done: tell(done, 0))
     click.echo("FOCUS columns, an estimate by Tollkeeper; not an invoice", err=True)

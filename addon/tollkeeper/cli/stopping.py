@@ -15,7 +15,7 @@ KILL_AFTER_SECONDS = 15.0
 
 
 def stop_process(pid: int, seconds: float = SECONDS) -> None:
-    """Ask it to drain, and once more when it takes longer. Raises ``GateError`` when it does not end, ``PermissionError`` as it is."""
+    """Ask it to drain, and to leave when that takes longer. Raises ``GateError`` when it does not end, ``PermissionError`` as it is."""
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
@@ -29,5 +29,5 @@ def stop_process(pid: int, seconds: float = SECONDS) -> None:
         if now > deadline and not asked_again:
             asked_again = True
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)  # the second one ends it at once
+                os.kill(pid, signal.SIGINT)  # after a SIGTERM it ends it at once
         time.sleep(POLL_SECONDS)

@@ -55,7 +55,9 @@ def command(
         raise click.UsageError("--port goes with --serve")
     if ledger_path is not None and not ledger_path.exists():
         raise SetupError(f"there is no ledger at {ledger_path}")
-    from tollkeeper.report.period import local_zone_name, parse_moment, zone_of
+    from tollkeeper.report.period import parse_moment, zone_of
+
+    from .zones import local_zone_name
 
     name = zone or local_zone_name()
     start = parse_moment(since, system_clock(), zone_of(name)) if since else None
@@ -91,13 +93,16 @@ def _show(feed: "Feed", theme: str, *, ascii_only: bool) -> None:
     if SERVED in os.environ:
         from tollkeeper.tui.app import TopApp
 
-        TopApp(feed, first=first, theme=theme, ascii_only=ascii_only).run()
-        return
+        app = TopApp(feed, first=first, theme=theme, ascii_only=ascii_only)
+        app.run()
+        sys.exit(app.return_code)
     with curtain(first, theme, ascii_only=ascii_only):
         from tollkeeper.tui.app import TopApp
         from tollkeeper.tui.taking_over import Drawn
 
-        TopApp(feed, first=first, theme=theme, ascii_only=ascii_only, driver_class=Drawn).run()
+        app = TopApp(feed, first=first, theme=theme, ascii_only=ascii_only, driver_class=Drawn)
+        app.run()
+    sys.exit(app.return_code)  # 1 when it ended by an error, which Textual has told then
 
 
 def _print_once(feed: "Feed", *, ascii_only: bool) -> None:

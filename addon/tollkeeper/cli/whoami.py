@@ -10,7 +10,7 @@ import click
 from tollkeeper.core.clock import US_PER_SECOND, system_clock
 from tollkeeper.identity.config import IdentityConfig
 from tollkeeper.identity.desk import Desk, Folder
-from tollkeeper.identity.here import find_here
+from tollkeeper.identity.here import booked_to, find_here
 
 from .login import lasting, opened, said
 
@@ -44,7 +44,7 @@ async def _find(config: IdentityConfig, folder: Folder) -> dict[str, Any]:
     finally:
         await desk.close()
     here = found.here
-    principal = here.proof.principal if here is not None else desk.default
+    principal = here.proof.principal if here is not None else booked_to(config, folder.login, system_clock)
     words = here.told if here is not None else ""
     if here is not None and here.session is not None:
         words = f"{words}; {lasting(here.session, system_clock() // US_PER_SECOND)}"

@@ -12,13 +12,15 @@ from tollkeeper.ledger.rows import CallRow, Group, Tokens
 
 
 @lru_cache(maxsize=1024)
-def branch_of(tags: str) -> str:
-    """The ``branch`` among a call's labels; empty when it has none."""
-    if not tags:
-        return ""
-    labels = json.loads(tags)
-    found = labels.get("branch", "") if isinstance(labels, dict) else ""
-    return found if isinstance(found, str) else str(found)
+def _branch_among(tags: str) -> str:
+    labels = json.loads(tags) if tags else {}
+    found = labels.get("branch") if isinstance(labels, dict) else None
+    return "" if found is None else str(found)
+
+
+def branch_of(row: CallRow) -> str:
+    """The branch a call was made on, else the one among its labels; empty when there is none."""
+    return row.branch or _branch_among(row.tags)
 
 
 KEYS: Mapping[str, Callable[[CallRow], str]] = {
@@ -27,7 +29,7 @@ KEYS: Mapping[str, Callable[[CallRow], str]] = {
     "principal": lambda row: row.principal,
     "team": lambda row: row.groups.strip(","),
     "project": lambda row: row.project,
-    "branch": lambda row: branch_of(row.tags),
+    "branch": branch_of,
     "session": lambda row: row.session or row.client_session,
     "client": lambda row: row.client,
     "agent": lambda row: row.agent,
@@ -43,16 +45,16 @@ _TOKENS = tuple(column.name for column in fields(Tokens))
 
 
 def of_call(row: CallRow, keys: tuple[str, ...] = ()) -> Group:
-    """The figures of a single call."""
+    """The figures of a single call, or of the refusals that it stands for."""
     billed = row.kind == "settle" and row.usage_source != "deferred"
     deferred = row.kind == "settle" and row.usage_source == "deferred" and row.cost_nanousd is None
     unpriced = billed and row.cost_nanousd is None
     crashed = row.outcome == "crashed"
     return Group(
         keys=keys,
-        calls=1,
+        calls=1 + row.repeats,
         billed_calls=int(billed),
-        refused=int(row.kind == "refuse"),
+        refused=int(row.kind == "refuse") + row.repeats,
         rewritten=int(row.verdict == "rewrite"),
         would_refuse=int(row.would == "refuse" != row.verdict),
         would_rewrite=int(row.would == "rewrite" and row.verdict == "allow"),

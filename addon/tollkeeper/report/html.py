@@ -21,7 +21,6 @@ NAMED = 10
 """Bars of a chart; the rest are one bar."""
 MAX_ROWS = 2_000
 """Rows of the main table; CSV has them all."""
-HEAT_WEEKS = 26
 SIGNS = {Health.OK: "✓ ok", Health.HEADING_OVER: "~ heading over", Health.NEAR: "! near", Health.USED_UP: "✗ used up"}
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from tollkeeper.core.money import format_usd, to_usd
+from tollkeeper.core.money import to_usd
 from tollkeeper.ledger.rows import Group, Report
 
 from . import cells
@@ -68,8 +68,3 @@ def _plain(group: Group) -> str:
 
 def _number(group: Group) -> str:
     return str(to_usd(group.cost_nanousd or 0).quantize(Decimal("0.0001")))
-
-
-def one_line(report: Report) -> str:
-    """``$4.27 in 41 calls``, for a status check or a chat message."""
-    return f"{cells.cost(report.total)} in {cells.count(report.total.calls)} calls, exposure {format_usd(report.total.exposure_nanousd)}"

@@ -3,6 +3,7 @@
 https://prometheus.io/docs/specs/om/open_metrics_spec/. Labels are bounded: the dearest of each are named, the rest are ``other``.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,12 +11,13 @@ from tollkeeper.core.money import format_usd_exact
 from tollkeeper.ledger.rows import Group, Report, Tokens
 
 from .fold import add
-from .outlook import BudgetLine
+from .outlook import BudgetLine, names_of
 
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 MAX_VALUES = 50
 """Values of one label; a series is kept for ever by whoever scrapes it."""
 OTHER = "other"
+_NO_LABEL = re.compile(r"[^a-zA-Z0-9_]")
 TOKEN_KINDS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning")
 
 
@@ -96,10 +98,21 @@ def _budgets(budgets: Iterable[BudgetLine], most: int) -> list[Family]:
     used = Family("tollkeeper_budget_used_usd", "gauge", "Spent and held in that window.", "usd")
     for line in list(budgets)[:most]:
         if line.standing is not None:
-            labels = {"budget": line.budget.name, "who": line.who}
+            labels = _labels(line)
             amount.samples.append((labels, format_usd_exact(line.standing.amount_nanousd)))
             used.samples.append((labels, format_usd_exact(line.used_nanousd)))
     return [amount, used] if amount.samples else []
+
+
+def _labels(line: BudgetLine) -> dict[str, str]:
+    """``who`` is for people and may be the same for two; with what the budget is divided by no series is there twice."""
+    labels = {"budget": line.budget.name, "who": names_of(line.divided_by)}
+    for field_name, value in line.divided_by:
+        name = _NO_LABEL.sub("_", field_name)
+        while name in labels:
+            name += "_"
+        labels[name] = value
+    return labels
 
 
 def _kinds(tokens: Tokens) -> Iterable[tuple[str, int]]:

@@ -4,13 +4,16 @@ Which budgets there are comes from the policy and the buckets the ledger keeps; 
 sums that enforcement goes by.
 """
 
-from collections.abc import Iterable, Iterator
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import unquote
 
 from tollkeeper.core.admission import Limit
 from tollkeeper.core.decision import Standing
+from tollkeeper.core.principal import account
 from tollkeeper.ledger.rows import KeptBucket
 from tollkeeper.policy.buckets import bucket_key
 from tollkeeper.policy.facts import INDEX, LABELS, UNKNOWN, Values
@@ -43,6 +46,9 @@ class Health(StrEnum):
 class BudgetLine:
     """One budget for one bucket. ``standing`` is None while nobody has looked yet; ``who`` is empty for a pool.
 
+    ``divided_by`` is what the share is of, as (field, value): two shares of one budget always differ in it. ``who`` says it for
+    people, with as much of it as tells the lines of the budget apart.
+
     ``projected_nanousd`` is what the window will have come to if it goes on as it went, None where that cannot be said;
     ``crosses_at`` (UTC microseconds) is when the amount is reached at that pace, None when not in this window.
     """
@@ -51,6 +57,7 @@ class BudgetLine:
     who: str
     limit: Limit
     acts: bool
+    divided_by: tuple[tuple[str, str], ...] = ()
     standing: Standing | None = None
     projected_nanousd: int | None = None
     crosses_at: int | None = None
@@ -81,7 +88,7 @@ class BudgetLine:
 def lines_of(policy: Policy, buckets: Iterable[KeptBucket], at: int) -> tuple[BudgetLine, ...]:
     """Every budget of a policy: pools always, divided ones for each bucket that counts in the present window."""
     kept = tuple(buckets)
-    return tuple(line for budget in policy.budgets for line in _lines(policy, budget, kept, at))
+    return tuple(line for budget in policy.budgets for line in _told_apart(_lines(policy, budget, kept, at)))
 
 
 def with_standing(line: BudgetLine, standing: Standing | None, at: int) -> BudgetLine:
@@ -123,7 +130,8 @@ def _lines(policy: Policy, budget: Budget, kept: Iterable[KeptBucket], at: int) 
         limit = Slot(budget, slot.clock, share, bucket.key).limit(at)
         if bucket.length_us is None and bucket.start_at != limit.bucket.start_at:
             continue
-        yield BudgetLine(budget=budget, who=_who(budget, share), limit=limit, acts=policy.enforces and limit.enforced)
+        acts, parts = policy.enforces and limit.enforced, _divided_by(budget, share)
+        yield BudgetLine(budget=budget, who=names_of(parts), limit=limit, acts=acts, divided_by=parts)
         found += 1
         if found == MAX_SHARES:
             return
@@ -144,9 +152,37 @@ def _share(budget: Budget, key: str) -> Values | None:
     return found if bucket_key(budget, found) == key else None
 
 
-def _who(budget: Budget, share: Values) -> str:
-    names = [str(share[INDEX[field]]) for field in Field if field in budget.per]
-    return " ".join(name or UNKNOWN_NAME for name in (*names, *(value for _, value in share[LABELS])))
+def _divided_by(budget: Budget, share: Values) -> tuple[tuple[str, str], ...]:
+    parts = [(field.value, str(share[INDEX[field]])) for field in Field if field in budget.per]
+    if Field.PRINCIPAL in budget.per and Field.ISSUER not in budget.per and (issuer := str(share[INDEX[Field.ISSUER]] or "")):
+        parts.append((Field.ISSUER.value, issuer))  # a subject is only unique at its issuer
+    return (*parts, *((f"label.{name}", value) for name, value in share[LABELS]))
+
+
+def names_of(parts: Sequence[tuple[str, str]]) -> str:
+    """The names of a share for people, one after another; the issuer of a principal is left out, so two shares may have the same."""
+    names = dict(parts)
+    kept = [value for name, value in parts if name != Field.ISSUER or Field.PRINCIPAL not in names]
+    return " ".join(name or UNKNOWN_NAME for name in kept)
+
+
+def _exactly(parts: Sequence[tuple[str, str]]) -> str:
+    """As ``names_of``, but no two shares of a budget have the same."""
+    names = dict(parts)
+    if Field.PRINCIPAL in names and Field.ISSUER in names:
+        names[Field.PRINCIPAL] = account(names[Field.PRINCIPAL], names.pop(Field.ISSUER))
+    unclear = '"\\ ' if len(names) > 1 else '"\\'
+    quoted = (not name or name == UNKNOWN_NAME or any(letter in name for letter in unclear) for name in names.values())
+    return " ".join(
+        json.dumps(name, ensure_ascii=False) if is_quoted else name
+        for name, is_quoted in zip(names.values(), quoted, strict=True)
+    )
+
+
+def _told_apart(lines: Iterable[BudgetLine]) -> Iterator[BudgetLine]:
+    found = tuple(lines)
+    names = Counter(line.who for line in found)
+    return (line if names[line.who] == 1 else replace(line, who=_exactly(line.divided_by)) for line in found)
 
 
 def _projection(standing: Standing, limit: Limit, at: int) -> tuple[int | None, int | None]:

@@ -68,7 +68,6 @@ OTEL_METRICS: Final = {
     "calls": "tollkeeper.calls",
 }
 
-FOCUS_VERSION: Final = "1.2"
 FOCUS_COLUMNS: Final = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart",
     "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity",

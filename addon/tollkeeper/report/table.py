@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import IO
 
 from rich import box
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +22,9 @@ from .plans import plan_lines
 COMPACT_BELOW = 100
 MEASURE_WIDTH = 10_000
 NAME_WIDTH = 20
+"""Of a name this much is kept together before a column of figures that every report has would go."""
+WHOLE_NAME_WIDTH = 40
+"""And this much before one that wide terminals have besides: clients choose names, of up to 512 letters, and longer ones are folded."""
 LEAVES_LAST = ("input", "output", "calls", "cost")
 PIPE_WIDTH = 120
 """Columns when the output is no terminal."""
@@ -44,9 +48,10 @@ def print_report(report: Report, stream: IO[str], width: int | None = None, now:
 
 
 def fitting_table(report: Report, console: Console) -> Table:
-    """The fullest table that fits: columns that may go do so, the last first, before any name is broken.
+    """The fullest table that fits: columns that may go do so, the last first, before any name of usual length is broken.
 
     Of what is left when it is still too wide, the cost stays longest: names are broken only where ``NAME_WIDTH`` of them is there.
+    A name of unusual length is folded instead: it takes no figures from the other rows.
     """
     columns = columns_of(report.total)
     optional = [column for column in columns if not column.compact]
@@ -54,15 +59,23 @@ def fitting_table(report: Report, console: Console) -> Table:
         columns = [column for column in columns if column.compact]
         optional = []
     unbounded = console.options.update(width=MEASURE_WIDTH)
-    while optional and console.measure(table_of(report, columns), options=unbounded).maximum > console.width:
+    whole, usual = _cut_to(report, WHOLE_NAME_WIDTH), _cut_to(report, NAME_WIDTH)
+    while optional and console.measure(table_of(whole, columns), options=unbounded).maximum > console.width:
         columns.remove(optional.pop())
     leaving = sorted(columns, key=lambda column: LEAVES_LAST.index(column.title) if column.title in LEAVES_LAST else -1)
-    while len(columns) > 1 and console.measure(table_of(report, columns), options=unbounded).minimum > console.width:
+    while len(columns) > 1 and console.measure(table_of(usual, columns), options=unbounded).minimum > console.width:
         columns.remove(leaving.pop(0))
-    table = table_of(report, columns)
-    return (
-        table if console.measure(table, options=unbounded).minimum <= console.width else table_of(report, columns, name_width=1)
+    is_narrow = console.measure(table_of(usual, columns), options=unbounded).minimum > console.width
+    return table_of(report, columns, name_width=1 if is_narrow else NAME_WIDTH)
+
+
+def _cut_to(report: Report, width: int) -> Report:
+    """The report to measure: a name is as wide as that at most."""
+    groups = (
+        replace(group, keys=tuple(set_cell_size(name, min(cell_len(name), width)) for name in group.keys))
+        for group in report.groups
     )
+    return replace(report, groups=tuple(groups))
 
 
 def table_of(report: Report, columns: Sequence[Column], *, name_width: int = NAME_WIDTH) -> Table:

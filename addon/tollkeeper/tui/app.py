@@ -13,6 +13,7 @@ from textual.app import App, ComposeResult, SystemCommand
 from textual.containers import Vertical
 from textual.driver import Driver
 from textual.screen import Screen
+from textual.theme import ThemeProvider
 from textual.widgets import Input, Static
 
 from tollkeeper.core.errors import TollkeeperError
@@ -20,14 +21,15 @@ from tollkeeper.ledger.rows import CallRow, Group, OpenCall
 from tollkeeper.report.outlook import BudgetLine
 from tollkeeper.report.period import zone_of
 
-from . import overview
+from . import overview, palette
 from .bindings import BINDINGS
 from .columns import Context
+from .drilling import filter_of
 from .feed import Feed
 from .figures import fit
 from .filtering import Filter, parse
 from .layout import KEYS, NAMES, THEMES, warning_lines
-from .look import Look
+from .look import Look, themed
 from .rows import Rows
 from .snapshot import DIMENSIONS, Snapshot
 from .views import VIEWS, View
@@ -36,12 +38,6 @@ TICK_S = 0.5
 ASK_EVERY_TICKS = 4
 """The proxies are asked every two seconds: each answer costs them a request."""
 MINUTE_US = 60_000_000
-
-DRILLS = {
-    "person": "who", "team": "team", "project": "project", "branch": "branch", "tool": "tool", "session": "session",
-    "agents": "session", "model": "model", "provider": "provider",
-}  # fmt: skip
-"""The filter field that a row of the breakdown leads to."""
 
 
 class TopApp(App[None]):
@@ -75,6 +71,7 @@ class TopApp(App[None]):
         self.view = NAMES[0]
         self.only = Filter()
         self.paused = False
+        self._is_leaving = False
         self._tick_count = 0
         self._changing_view = asyncio.Lock()
         self._wanted = (self.shown.period, self.shown.dimension)
@@ -114,11 +111,11 @@ class TopApp(App[None]):
 
     def on_resize(self) -> None:
         """Other columns may fit."""
-        self.draw()
+        self.call_later(self.draw)  # Textual takes the new size over only after this
 
     def draw(self) -> None:
         """Put the snapshot on the screen. Only the screen in sight is drawn."""
-        if not self.screen_stack:
+        if not self._is_up:
             return
         base, width = self.screen_stack[0], self.size.width
         context = self.context
@@ -135,6 +132,11 @@ class TopApp(App[None]):
     def context(self) -> Context:
         """What cells are drawn with."""
         return Context(self.shown, self.look, zone_of(self.shown.zone))
+
+    @property
+    def _is_up(self) -> bool:
+        """Whether there is a screen to draw on: figures may still come while it is taken down."""
+        return not self._is_leaving and bool(self.screen_stack) and bool(self.screen_stack[0].query(f"#{self.view}"))
 
     def _current(self) -> View:
         return self.screen_stack[0].query_one(f"#{self.view}", View)
@@ -158,20 +160,7 @@ class TopApp(App[None]):
 
     def _retheme(self) -> None:
         """Signs in colours that can be read on the theme's background."""
-        variables = self.theme_variables
-
-        def style(name: str, other: str, bold: str = "") -> str:
-            value = variables.get(name, "")
-            colour = value if value.startswith("#") else value.removeprefix("ansi_") if value.startswith("ansi_") else other
-            return f"{bold}{colour}"
-
-        self.look = Look(
-            good=style("text-success", "green"),
-            warn=style("text-warning", "yellow", "bold "),
-            bad=style("text-error", "red", "bold "),
-            accent=style("text-primary", "cyan"),
-            ascii_only=self._ascii,
-        )
+        self.look = themed(self.theme_variables, ascii_only=self._ascii)
         self.draw()
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -201,7 +190,7 @@ class TopApp(App[None]):
         return any(worker.group == name and not worker.is_finished for worker in self.workers)
 
     def _take(self, shown: Snapshot) -> None:
-        if self.paused or (shown.period, shown.dimension) != self._wanted:
+        if self.paused or not self._is_up or (shown.period, shown.dimension) != self._wanted:
             return
         old, self.shown = self.shown, replace(shown, at=self.feed.clock())
         if replace(old, at=0) != replace(shown, at=0) or old.at // MINUTE_US != self.shown.at // MINUTE_US:
@@ -346,7 +335,8 @@ class TopApp(App[None]):
             zone = zone_of(self.shown.zone)
             self.push_screen(Over(budget_page(item, self.look, zone), title=f"budget {item.budget.name}"))
         elif isinstance(item, Group):
-            await self._drill(item)
+            self.only = filter_of(self.shown.dimension, item)
+            await self.action_view("calls")
 
     def _open_call(self, call_id: str) -> None:
         from .dialogs import Over
@@ -367,32 +357,34 @@ class TopApp(App[None]):
 
         self.run_worker(read, thread=True, group="detail", exclusive=True)
 
-    async def _drill(self, group: Group) -> None:
-        """From a row of the breakdown to its calls."""
-        field, value = DRILLS[self.shown.dimension], group.keys[0]
-        if self.shown.dimension == "agents" and len(group.keys) > 1:
-            field, value = "agent", group.keys[-1]
-        if value:
-            word = value.split()[0]
-            self.only = parse(f"{field}:{word}")
-            await self.action_view("calls")
-
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every screen, period and dimension by name, besides Textual's own."""
         yield from super().get_system_commands(screen)
-        for name in NAMES:
-            yield SystemCommand(f"Screen: {name}", f"Show {name}", lambda name=name: self.call_later(self.action_view, name))
-        for period in self.feed.periods:
-            yield SystemCommand(
-                f"Period: {overview.PERIOD_WORDS[period]}",
-                "Count calls of that time",
-                lambda period=period: self._choose(period=period),
-            )
-        for dimension in DIMENSIONS:
-            yield SystemCommand(
-                f"By {dimension}", "Break down by it", lambda dimension=dimension: self.call_later(self._break_down, dimension)
-            )
+        yield from palette.commands(self)
 
-    async def _break_down(self, dimension: str) -> None:
+    def action_command_palette(self) -> None:
+        """Open the palette, once."""
+        if not isinstance(self.screen, palette.Palette):
+            self.push_screen(palette.Palette(id="--command-palette"))
+
+    def search_themes(self) -> None:
+        """The palette's list of themes."""
+        self.push_screen(palette.Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
+
+    def exit(self, *arguments: Any, **options: Any) -> None:
+        """End. Keys that were pressed after the one that ended it do nothing: their widgets may be gone."""
+        self._is_leaving = True
+        super().exit(*arguments, **options)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether a key does what it stands for."""
+        return not self._is_leaving and super().check_action(action, parameters)
+
+    def choose_period(self, period: str) -> None:
+        """Count the calls of that time."""
+        self._choose(period=period)
+
+    async def break_down(self, dimension: str) -> None:
+        """Show the breakdown by it."""
         await self.action_view("breakdown")
         self._choose(dimension=dimension)

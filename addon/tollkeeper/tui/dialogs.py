@@ -74,8 +74,9 @@ class Over(ModalScreen[None]):
         yield box
 
     def action_leave(self) -> None:
-        """Back to the screen."""
-        self.dismiss()
+        """Back to the screen; a second key that was pressed before it was gone does nothing."""
+        if self.is_active:
+            self.dismiss()
 
     def action_scroll(self, by: int) -> None:
         """By lines."""

@@ -10,12 +10,12 @@ from tollkeeper.core.clock import Clock, system_clock
 from tollkeeper.core.errors import ConfigError, LedgerError, TollkeeperError
 from tollkeeper.ledger import queries
 from tollkeeper.ledger.live import Follower
-from tollkeeper.ledger.rows import CallDetail, CallRow, Report
+from tollkeeper.ledger.rows import CallDetail, CallRow, Group, Report
 from tollkeeper.policy.document import OBSERVE_ALL, load_policy
 from tollkeeper.policy.model import Policy
 from tollkeeper.report.fold import add, fold, of_call
 from tollkeeper.report.outlook import BudgetLine, lines_of, with_standing
-from tollkeeper.report.period import parse_moment, zone_of
+from tollkeeper.report.period import days_before, parse_moment, zone_of
 
 from .snapshot import PERIODS, SPEND_SLOT_US, SPEND_SLOTS, Proxy, Snapshot
 
@@ -177,7 +177,8 @@ class Feed:
     def _first(self) -> Snapshot:
         policy = self._policy(self._shown.proxies or ())
         if not self.path.exists():
-            return replace(self._shown, policy=policy, at=self.clock())
+            shown = self._shown if self._shown.total is not None else replace(self._shown, total=Group(), groups=(), spend={})
+            return replace(shown, policy=policy, at=self.clock())
         follower = self._opened()
         at, since = self.clock(), self._since(self._shown.period)
         self._head = follower.head()
@@ -189,6 +190,8 @@ class Feed:
             calls=tuple(follower.last_calls(FIRST_CALLS, self._head)),
             open_calls=follower.open_calls(),
             budgets=self._budgets(follower, policy, at, derive=False),
+            total=None,
+            groups=None,
             plan_windows=follower.plan_windows(),
         )
         return self._summed(follower, shown, DIRECT_ENTRIES)
@@ -297,7 +300,7 @@ class Feed:
             return self._fixed_since
         now = self.clock()
         if period == "7d":
-            return parse_moment("today", now - 6 * 86_400_000_000, self._where)
+            return days_before(6, now, self._where)
         return None if period == "all" else parse_moment(period, now, self._where)
 
 

@@ -1,5 +1,6 @@
 """How things look: signs beside every colour, colours from the theme, bars and curves that can be read without any."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.text import Text
@@ -24,6 +25,23 @@ class Look:
     def sign(self, unicode_sign: str) -> str:
         """The sign, or its plain letter where only ASCII may be shown."""
         return _PLAIN.get(unicode_sign, unicode_sign) if self.ascii_only else unicode_sign
+
+
+def themed(variables: Mapping[str, str], *, ascii_only: bool) -> Look:
+    """The colours for signs of a Textual theme: those that can be read on its background, the terminal's own where it has none."""
+
+    def style(name: str, other: str, bold: str = "") -> str:
+        value = variables.get(name, "")
+        colour = value if value.startswith("#") else value.removeprefix("ansi_") if value.startswith("ansi_") else other
+        return f"{bold}{colour}"
+
+    return Look(
+        good=style("text-success", "green"),
+        warn=style("text-warning", "yellow", "bold "),
+        bad=style("text-error", "red", "bold "),
+        accent=style("text-primary", "cyan"),
+        ascii_only=ascii_only,
+    )
 
 
 _PLAIN = {

@@ -111,7 +111,7 @@ def budget_lines(shown: Snapshot, look: Look, width: int, lines: int) -> Text:
     text = Text(no_wrap=True, end="")
     if not shown.policy.budgets:
         text.append("no budgets: everything is metered and nothing can be blocked", style="dim")
-        text.append("\nwrite a policy: tollkeeper policy check", style="dim")
+        text.append("\nwrite a policy: tollkeeper init", style="dim")
         return text
     chosen = most_pressing(shown.budgets)
     kept = chosen[: lines if len(chosen) <= lines else lines - 1]

@@ -167,8 +167,9 @@ def saved_line(shown: Snapshot) -> str:
     refused = [row for row in shown.decided if row.kind == "refuse"]
     rewritten = [row for row in shown.decided if row.verdict == "rewrite" and row.kind != "refuse"]
     would = [row for row in shown.decided if row.verdict == "allow" and row.would != "allow"]
-    held = format_usd(sum(row.hold_nanousd for row in refused))
-    parts = [f"{len(refused):,} refused, ≤ {held} not spent" if refused else "nothing refused"]
+    held = format_usd(sum(row.hold_nanousd * (1 + row.repeats) for row in refused))
+    times = sum(1 + row.repeats for row in refused)
+    parts = [f"{times:,} refused, ≤ {held} not spent" if refused else "nothing refused"]
     known = [shown.saved[row.call_id] for row in rewritten if row.call_id in shown.saved]
     saved = f"~{format_usd(sum(known))} saved" if known else "– saved"
     unknown = f" ({len(rewritten) - len(known)} not known)" if known and len(known) < len(rewritten) else ""

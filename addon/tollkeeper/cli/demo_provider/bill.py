@@ -31,7 +31,6 @@ class Billed:
     web_search_requests: int
     streamed: bool
     complete: bool = True
-    sent_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

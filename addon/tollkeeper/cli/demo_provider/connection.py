@@ -156,7 +156,6 @@ class Connection:
         else:
             self._send(h11.Data(data=data))
         await self._writer.drain()
-        sent.size += len(data)
         sent.pieces += piece.content
 
     def _bill(self, reply: Answer, script: Script, sent: "_Sent", *, whole: bool) -> None:
@@ -172,11 +171,10 @@ class Connection:
 class _Sent:
     """How far a body got."""
 
-    __slots__ = ("is_billed", "pieces", "size")
+    __slots__ = ("is_billed", "pieces")
 
     def __init__(self) -> None:
         self.is_billed = False
-        self.size = 0
         self.pieces = 0
 
 
@@ -211,5 +209,4 @@ def _billed(reply: Answer, script: Script, sent: _Sent, *, whole: bool) -> Bille
         web_search_requests=script.web_search_requests,
         streamed=reply.streamed,
         complete=whole,
-        sent_bytes=sent.size,
     )
