@@ -19,7 +19,7 @@ sys.dont_write_bytecode = False
 
 # No verdict depends on how fast the machine is, and the same tree has the same examples on every machine. New ones are looked for with
 # `make test ARGS="--hypothesis-profile=explore"` and with `make fuzz`.
-settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 settings.register_profile("same", settings.get_profile("explore"), derandomize=True, database=None)
 settings.load_profile("same")
 

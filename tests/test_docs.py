@@ -50,3 +50,17 @@ def test_every_command_shown_exists_with_the_options_shown(command: str) -> None
     known = {option for parameter in node.params for option in (*parameter.opts, *parameter.secondary_opts)} | {"--help", "-h"}
     shown = {word.partition("=")[0] for word in words if word.startswith("-")}
     assert shown <= known, f"{command}: {shown - known}"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_help_shows_the_marks_of_its_own_layout(verb: str) -> None:
+    """click keeps lines as they stand below a backspace character; one that was written with two shows as ``\\b``."""
+    context = click.Context(cli, info_name="tollkeeper")
+    command = cli.get_command(context, verb)
+    assert command is not None
+    every = [command]
+    while every:
+        one = every.pop()
+        assert "\\b" not in one.get_help(click.Context(one, info_name=verb, parent=context))
+        if isinstance(one, click.Group):
+            every += filter(None, (one.get_command(context, name) for name in one.list_commands(context)))

@@ -1,14 +1,18 @@
 """The status line: quick, quiet, and never a reason for a client to show nothing."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ledger.samples import HOUR, NOW, FakeClock, ask_for, make_call, settled
+from ledger.samples import HOUR, NOW, FakeClock, ask_for, bill_of, make_call, settled
 from tollkeeper.cli import quick
 from tollkeeper.cli.quick import READY, read_ready, written_ready
 from tollkeeper.core.paths import home
@@ -16,17 +20,27 @@ from tollkeeper.ledger import rollup
 from tollkeeper.ledger.glance import MAX_SCAN_ENTRIES, glance
 from tollkeeper.ledger.ledger import Ledger
 from tollkeeper.ledger.queries import report
+from tollkeeper.ledger.reprice import reprice
+from tollkeeper.report.period import parse_moment, zone_of
 
 ADDON = Path(__file__).resolve().parents[2] / "addon"
 NOON_S = (NOW + 2 * HOUR) // 1_000_000
 """2026-11-22 12:00 UTC."""
 
 
-@pytest.fixture
-def filled(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two calls of a conversation today, one of another, one of unknown cost, one of yesterday."""
-    monkeypatch.setenv("TZ", "UTC")
+@contextmanager
+def zone(name: str) -> Iterator[None]:
+    """This process's zone; afterwards, for the tests of other files, what it was."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TZ", name)
+        time.tzset()
+        yield
     time.tzset()
+
+
+@pytest.fixture
+def filled(clean_environment: None) -> Iterator[Path]:
+    """Two calls of a conversation today, one of another, one of unknown cost, one of yesterday."""
     home().make()
     clock = FakeClock(NOW - 20 * HOUR)
     ledger = Ledger.open(home().ledger, clock)
@@ -43,7 +57,8 @@ def filled(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> Path:
         ledger.settle_now(settled(call, cost * 10**9, known=known))
     ledger.close_now()
     (home().root / READY).write_text(written_ready(NOON_S, []))
-    return home().ledger
+    with zone("UTC"):
+        yield home().ledger
 
 
 def line(session: str = "", **options: str) -> str:
@@ -54,7 +69,7 @@ def test_the_line_shows_the_conversation_and_the_day(filled: Path) -> None:
     assert line("a").startswith("⏣ $10.00 session · $6.00+– today · ")
     assert line("a").endswith("▁ $3.00/h")
     assert line("b").startswith("⏣ $1.00 session")
-    assert line("c").startswith("⏣ $0.00+– session")
+    assert line("c").startswith("⏣ – session · $6.00+– today")
 
 
 def test_the_figures_are_those_of_the_report(filled: Path) -> None:
@@ -78,6 +93,26 @@ def test_sums_beside_a_large_ledger_give_the_same_line(filled: Path, monkeypatch
     ledger.settle_now(settled(call, 10**9))
     ledger.close_now()
     assert line("a").startswith("⏣ $11.00 session · $7.00+– today")
+
+
+def test_a_call_that_was_priced_later_is_no_longer_unknown(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the call is in the sums beside a large ledger already, and its correction is not."""
+    monkeypatch.setattr(rollup, "WORTH_IT_ENTRIES", 0)
+    with rollup.rolled_up(filled) as connection:
+        assert connection is not None
+    book = SimpleNamespace(bill=lambda call, reading: bill_of(4 * 10**9, model=call.model))
+    assert reprice(filled, book, FakeClock(NOW + HOUR)).priced == 1
+    assert line("c").startswith("⏣ $4.00 session · $10.00 today")
+    rollup.rollup_path(filled).unlink()
+    assert line("c").startswith("⏣ $4.00 session · $10.00 today")
+
+
+def test_days_begin_at_the_first_of_two_midnights(filled: Path) -> None:
+    """In Havana clocks go back from 01:00 to 00:00."""
+    with zone("America/Havana"):
+        for hours in range(0, 366 * 24, 5):
+            at_s = NOON_S + hours * 3600
+            assert quick._midnight(at_s) * 1_000_000 == parse_moment("today", at_s * 1_000_000, zone_of("America/Havana"))
 
 
 def test_what_would_take_long_to_read_is_unknown_and_not_nought(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +145,14 @@ def test_the_budgets_of_the_policy_are_worked_out_in_the_background(filled: Path
     at_s, budgets = read_ready(str(home().root / READY))
     assert at_s > 0
     assert [(budget["name"], budget["amount"]) for budget in budgets] == [("ever", 20 * 10**9)]
+
+
+def test_where_nothing_can_be_kept_nothing_is_left_behind(filled: Path) -> None:
+    (home().root / READY).unlink()
+    (home().root / READY).mkdir()
+    with pytest.raises(OSError, match="directory"):
+        quick.refresh()
+    assert not list(home().root.glob(".statusline.*"))
 
 
 def test_what_is_ready_is_read_as_it_was_written_and_anything_else_is_nothing(tmp_path: Path) -> None:
@@ -169,7 +212,15 @@ def test_whatever_comes_in_the_line_is_printed_and_the_code_is_nought(filled: Pa
 
 def test_a_damaged_ledger_is_no_error(filled: Path) -> None:
     filled.write_bytes(b"no database" * 1000)
-    assert line("a") == "⏣ ! ledger busy"
+    assert line("a") == "⏣ ! ledger cannot be read"
+
+
+def test_a_ledger_that_another_process_holds_is_busy(filled: Path) -> None:
+    with closing(sqlite3.connect(filled, isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute("BEGIN EXCLUSIVE")
+        assert line("a") == "⏣ ! ledger busy"
 
 
 def test_nothing_heavy_is_imported(filled: Path) -> None:

@@ -30,7 +30,7 @@ ELSEWHERE = {
     "tollkeeper export otlp --endpoint": "tests/cli/test_export.py",
     "tollkeeper export prometheus --port": "tests/cli/test_export.py",
     "tollkeeper mcp": "tests",
-    "tollkeeper service install": "tests/cli/test_onboarding.py",
+    "tollkeeper service": "tests/cli/test_onboarding.py",
     "tollkeeper transparent": "tests/transparent",
     "tollkeeper grant revoke": "tests/ledger/test_budget_commands.py",
     "tollkeeper login": "tests/identity",
