@@ -212,6 +212,20 @@ def test_keys_after_the_one_that_quits_do_no_harm(app: TopApp, view: str, keys: 
     drive(app, script)  # raises what the app died of
 
 
+@pytest.mark.parametrize("view", range(len(NAMES)))
+def test_figures_that_come_while_the_screen_is_taken_down_do_no_harm(app: TopApp, view: int) -> None:
+    async def script(app: TopApp, pilot: Pilot[Any]) -> None:
+        await press(app, pilot, str(view + 1))
+        leaving = asyncio.create_task(app._shutdown())
+        while not leaving.done():
+            app.draw()
+            app._take(app.shown)
+            await asyncio.sleep(0)
+        await leaving
+
+    drive(app, script)  # raises what the app died of
+
+
 def test_the_filter_is_typed_kept_and_cleared(app: TopApp) -> None:
     async def script(app: TopApp, pilot: Pilot[Any]) -> None:
         await press(app, pilot, "2", "slash")

@@ -136,7 +136,12 @@ class TopApp(App[None]):
     @property
     def _is_up(self) -> bool:
         """Whether there is a screen to draw on: figures may still come while it is taken down."""
-        return not self._is_leaving and bool(self.screen_stack) and bool(self.screen_stack[0].query(f"#{self.view}"))
+        return (
+            self.is_running
+            and not self._is_leaving
+            and bool(self.screen_stack)
+            and bool(self.screen_stack[0].query(f"#{self.view}"))
+        )
 
     def _current(self) -> View:
         return self.screen_stack[0].query_one(f"#{self.view}", View)
